@@ -1,0 +1,259 @@
+"""Typed answers: how each kind is asked for, read from a reply, and compared."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Protocol, runtime_checkable
+
+from agora.errors import InputError
+from agora.records import Answer, Reply
+
+_TAIL = 20_000  # characters of a reply that are searched: the answer stands at the end
+_ABSTAIN = re.compile(
+    r"(?:i\s+)?(?:abstain(?:ed|s)?|don'?t know|do not know|can(?:no|')t (?:say|tell)|unknown|n/?a|none|no answer)\b",
+    re.IGNORECASE,
+)
+_MARK = re.compile(r"(?:\banswer(?:\s+is)?|\bverdict)\s*(?:\*\*|__)?\s*[:=]\s*|\banswer\s+is\s+", re.IGNORECASE)
+_CONFIDENCE = re.compile(r"^[\s*_]*confidence[\s*_]*[:=][\s*_]*(\d{1,3}(?:\.\d+)?)\s*(%?)", re.IGNORECASE | re.MULTILINE)
+
+
+@runtime_checkable
+class AnswerType(Protocol):
+    """A kind of answer. `kind` names it; `instruction` is the sentence templates put into prompts."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def instruction(self) -> str: ...
+
+    def read(self, text: str) -> str | None:
+        """The canonical answer in a text, or None."""
+        ...
+
+
+def extract(kind: AnswerType, reply: Reply) -> Answer:
+    """Read the answer of a reply, with its confidence: stated, else reported, else exp(mean log-probability)."""
+    text = reply.text[-_TAIL:]
+    stated = None
+    for match in _CONFIDENCE.finditer(text):
+        stated = float(match[1]) / (100 if match[2] or float(match[1]) > 1 else 1)
+    if stated is not None:
+        confidence: float | None = min(1.0, stated)
+        text = _CONFIDENCE.sub("", text)
+    elif reply.confidence is not None:
+        confidence = reply.confidence
+    else:
+        confidence = None if reply.logprob is None else math.exp(min(0.0, reply.logprob))
+    marked = _marked(text)
+    if marked and _ABSTAIN.match(marked.strip(" *_`\"'.([{")):
+        return Answer(None, why_none="abstained", confidence=confidence)
+    value = kind.read(text)
+    if value is None or value == "":
+        return Answer(None, why_none="unparsed", confidence=confidence)
+    return Answer(value, confidence=confidence)
+
+
+def _marked(text: str) -> str | None:
+    """What follows the last 'Answer:' on its line, or else on the next."""
+    last = None
+    for last in _MARK.finditer(text):
+        pass
+    if last is None:
+        return None
+    rest = text[last.end() :].strip()
+    return rest.split("\n", 1)[0].strip()
+
+
+def _boxed(text: str) -> str | None:
+    """The content of the last \\boxed{...}, with braces balanced."""
+    start = text.rfind("\\boxed{")
+    if start < 0:
+        return None
+    depth, begin = 1, start + len("\\boxed{")
+    for i in range(begin, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[i], 0)
+        if depth == 0:
+            return text[begin:i]
+    return None
+
+
+_NUMBER = re.compile(
+    r"(?<![A-Za-z0-9_.])([-+]?\s?\$?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,300})(?:\.\d{1,300})?(?:[eE][-+]?\d{1,3})?)(?:\s*/\s*(\d{1,30}))?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number. Equal when equal as decimals, after rounding to `places` where given.
+
+    Args:
+        places: decimal places that count; None compares exactly (fractions to 12 significant digits).
+    """
+
+    places: int | None = None
+    kind: str = field(default="number", init=False)
+
+    @property
+    def instruction(self) -> str:
+        return "End with a line 'Answer: N', where N is one number."
+
+    def read(self, text: str) -> str | None:
+        for where, pick in ((_boxed(text), -1), (_marked(text), 0), (text, -1)):
+            if where is not None:
+                found = _NUMBER.findall(where.replace("\u2212", "-").replace("\\$", "$").replace("{,}", ","))
+                if found:
+                    return self._canonical(*found[pick])
+        return None
+
+    def _canonical(self, digits: str, denominator: str) -> str | None:
+        try:
+            value = Decimal(re.sub(r"[,$\s]", "", digits))
+            if denominator:
+                value = Decimal(f"{float(value) / float(denominator):.12g}")
+            if not -1000 < value.adjusted() < 1000:
+                return None
+            if self.places is not None:
+                value = round(value, self.places)
+        except (InvalidOperation, ZeroDivisionError, OverflowError):
+            return None
+        text = f"{value:f}"
+        text = text.rstrip("0").rstrip(".") if "." in text else text
+        return "0" if text in ("-0", "") else text
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of several options.
+
+    Args:
+        options: labels, or a mapping of label to text ({"A": "Paris", "B": "Rome"}); the text of an option is
+            understood as well as its label.
+    """
+
+    options: Mapping[str, str]
+    kind: str = field(default="choice", init=False)
+
+    def __init__(self, options: Mapping[str, str] | Sequence[str]) -> None:
+        given = dict(options) if isinstance(options, Mapping) else {str(o): str(o) for o in options}
+        if len(given) < 2:
+            raise InputError("a choice needs at least two options.")
+        object.__setattr__(self, "options", given)
+        object.__setattr__(self, "kind", "choice")
+
+    @property
+    def instruction(self) -> str:
+        shown = [label if label == text else f"{label} ({text})" for label, text in self.options.items()]
+        return f"End with a line 'Answer: X', where X is one of: {', '.join(shown)}."
+
+    def read(self, text: str) -> str | None:
+        for where in (_boxed(text), _marked(text)):
+            if where is not None and (label := self._label(where)) is not None:
+                return label
+        lines = text.strip().splitlines()
+        return self._label(lines[-1], whole=True) if lines else None
+
+    def _label(self, text: str, *, whole: bool = False) -> str | None:
+        """The option a short text names, only if it names exactly one."""
+        bare = re.sub(r"^(?:option|choice)\s+", "", text.strip(" *_`\"'.()[]{}:\t"), flags=re.IGNORECASE)
+        folded = {key.casefold(): label for label, full in self.options.items() for key in (label, full)}
+        if bare.casefold() in folded:
+            return folded[bare.casefold()]
+        if whole:
+            return None
+        # 'B) Rome', 'B because ...': the label first and alone; 'Both' is no B, 'A or B' is no vote
+        named = {
+            label
+            for label, full in self.options.items()
+            for key in {label, full}
+            if re.search(rf"(?<!\w){re.escape(key)}(?!\w)", bare, 0 if len(key) == 1 else re.IGNORECASE)
+        }
+        return named.pop() if len(named) == 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class YesNo:
+    """Yes or no."""
+
+    kind: str = field(default="yes_no", init=False)
+
+    @property
+    def instruction(self) -> str:
+        return "End with a line 'Answer: yes' or 'Answer: no'."
+
+    def read(self, text: str) -> str | None:
+        marked = _marked(text)
+        where = marked if marked is not None else (text.strip().splitlines() or [""])[-1]
+        match = re.match(r"\W*(yes|no|true|false)\b(?!\s+(?:or|and)\b)", where, re.IGNORECASE)
+        return {"yes": "yes", "true": "yes", "no": "no", "false": "no"}[match[1].lower()] if match else None
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Free text: what follows 'Answer:', else the whole reply. Equal up to case, spacing and end punctuation."""
+
+    kind: str = field(default="text", init=False)
+
+    @property
+    def instruction(self) -> str:
+        return "End with a line 'Answer: ...' that gives your answer in as few words as it needs."
+
+    def read(self, text: str) -> str | None:
+        where = _marked(text)
+        shown = re.sub(r"\s+", " ", where if where else text).strip(" *_`\"'.")
+        return shown.casefold() or None
+
+
+@dataclass(frozen=True, slots=True)
+class Json:
+    """A JSON value: the last one in the reply. Equal when equal as data.
+
+    Args:
+        keys: where given, an object must have these keys, and only they are compared.
+    """
+
+    keys: tuple[str, ...] = ()
+    kind: str = field(default="json", init=False)
+
+    @property
+    def instruction(self) -> str:
+        shown = f" with the keys {', '.join(self.keys)}" if self.keys else ""
+        return f"End with one JSON object{shown} and nothing after it."
+
+    def read(self, text: str) -> str | None:
+        decoder, starts = json.JSONDecoder(), [m.start() for m in re.finditer(r"[{\[]", text)][:200]
+        best, end = None, 0
+        for start in starts:
+            if start < end:
+                continue
+            try:
+                value, end = decoder.raw_decode(text, start)
+            except (ValueError, RecursionError):
+                continue
+            if self.keys:
+                if not isinstance(value, dict) or any(key not in value for key in self.keys):
+                    continue
+                value = {key: value[key] for key in self.keys}
+            best = json.dumps(value, sort_keys=True, ensure_ascii=False)
+        return best
+
+
+KINDS = {"number": Number, "yes_no": YesNo, "text": Text, "json": Json, "choice": Choice}
+
+
+def answer_type(value: str | AnswerType) -> AnswerType:
+    """An answer type from its name ('number', 'yes_no', 'text', 'json') or itself."""
+    if not isinstance(value, str):
+        return value
+    if value == "choice":
+        raise InputError("answer: choice needs its options: {choice: [A, B]}.")
+    kind = KINDS.get(value)
+    if kind is None:
+        raise InputError(f"unknown answer type '{value[:40]}'; there are {', '.join(KINDS)}.")
+    made: AnswerType = kind()  # type: ignore[call-arg]
+    return made

@@ -1,0 +1,123 @@
+"""The seams: `Model` (anything that answers), `TokenModel` (one whose next-token logits can be read), `Settings`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from agora.records import Message, Reply
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to sample. None means: not pinned here, so whoever is outside decides, else the model's own default.
+
+    Attributes:
+        temperature: 0 is greedy.
+        top_p: nucleus, 0 to 1.
+        max_tokens: most tokens to generate.
+        seed: for models that sample reproducibly.
+        stop: strings that end the answer.
+    """
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] | None = None
+
+    def over(self, outer: Settings) -> Settings:
+        """These settings where pinned, `outer`'s where not."""
+        if self == _FREE:
+            return outer
+        return replace(outer, **{f.name: v for f in fields(self) if (v := getattr(self, f.name)) is not None})
+
+
+_FREE = Settings()
+
+
+@runtime_checkable
+class Model(Protocol):
+    """Anything that answers: a vendor's API, an ensemble, a debate. Two members make one.
+
+    A model may also have an attribute `prompts`: the name of a folder of templates that it prefers to the default ones.
+    """
+
+    @property
+    def name(self) -> str:
+        """What users call it."""
+        ...
+
+    async def answer(self, messages: Sequence[Message], settings: Settings = ...) -> Reply:
+        """Answer a conversation.
+
+        Raises:
+            ModelError: if there is no usable reply.
+        """
+        ...
+
+
+class TokenSession(Protocol):
+    """A batch of sequences with their caches. Sequences may come and go between calls; none affects another."""
+
+    def new(self) -> int:
+        """Begin an empty sequence and give its slot."""
+        ...
+
+    def forward(self, batch: Sequence[tuple[int, Sequence[int]]]) -> NDArray[np.float32]:
+        """Append tokens to sequences; prefill and decoding are the same call.
+
+        Args:
+            batch: (slot, token ids) pairs, at least one token each, each slot at most once.
+
+        Returns:
+            Logits after the last token of each: (len(batch), vocabulary), float32.
+        """
+        ...
+
+    def crop(self, slot: int, length: int) -> None:
+        """Forget all but the first `length` tokens of a sequence."""
+        ...
+
+    def free(self, slot: int) -> None:
+        """End a sequence and give its memory back."""
+        ...
+
+
+@runtime_checkable
+class TokenModel(Model, Protocol):
+    """A model whose next-token logits can be read, and so combined."""
+
+    @property
+    def vocabulary(self) -> Sequence[str]:
+        """The text of each token id."""
+        ...
+
+    @property
+    def stop_tokens(self) -> frozenset[int]:
+        """Ids that end an answer."""
+        ...
+
+    def encode(self, messages: Sequence[Message]) -> list[int]:
+        """The prompt of a conversation, as token ids."""
+        ...
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of token ids."""
+        ...
+
+    def session(self) -> TokenSession:
+        """A new, empty batch of sequences."""
+        ...
+
+
+def derive_seed(seed: int, *path: object) -> int:
+    """A seed for one place of a run: 31 bits, the same for the same seed and path, independent otherwise."""
+    digest = hashlib.blake2b(repr((seed, *path)).encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big") >> 1

@@ -1,0 +1,122 @@
+"""The pocket models: five tiny language models that come in the box, run in numpy, and solve small word problems."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+
+from agora.errors import ContextError, InputError, RefusalError
+from agora.model import Settings
+from agora.models.pocket import problems, tokenizer
+from agora.records import Message, Reply, Usage
+
+if TYPE_CHECKING:
+    from agora.models.pocket.network import Session
+
+NAMES = ("base", "sum", "mul", "sort", "mod")
+WEIGHTS = Path(__file__).parent / "weights"
+MAX_TOKENS = 64
+_EXAMPLE = "Gus has 40 keys. Gus buys 43 and gets 59. How many keys now?"
+
+
+class PocketModel:
+    """A pocket model by its short name: 'base', or a specialist: 'sum', 'mul', 'sort', 'mod'.
+
+    It reads word problems of the four skills (`python -m agora.models.pocket.problems` shows some), alone or with peers
+    in the compact form of `prompts/pocket/`. Its confidence is the probability it gave its whole answer.
+
+    Raises:
+        InputError: if there is no such model.
+    """
+
+    prompts = "pocket"
+
+    def __init__(self, name: str) -> None:
+        if name not in NAMES:
+            raise InputError(f"there is no pocket model '{name[:40]}'; there are {', '.join(NAMES)}.")
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        """What users call it."""
+        return f"pocket:{self._name}"
+
+    @property
+    def vocabulary(self) -> Sequence[str]:
+        """The text of each token id."""
+        return tokenizer.VOCABULARY
+
+    @property
+    def stop_tokens(self) -> frozenset[int]:
+        """Ids that end an answer."""
+        return frozenset((tokenizer.EOS,))
+
+    def encode(self, messages: Sequence[Message]) -> list[int]:
+        """The prompt of a conversation: its last message, which holds the question and what peers said.
+
+        Raises:
+            RefusalError: if the question is none that it can read.
+            ContextError: if the prompt is too long.
+        """
+        text = messages[-1].content if messages else ""
+        if not text.startswith("Q: "):
+            text = f"Q: {text.strip()}\nA: "
+        question = text[3:].split("\n", 1)[0]
+        if problems.skill_of(question) is None:
+            raise RefusalError(
+                f"it reads only small word problems, such as '{_EXAMPLE}'.",
+                model=self.name,
+                hint="`python -m agora.models.pocket.problems` shows more.",
+            )
+        if len(text) > 20_000 or len(tokens := [tokenizer.BOS, *tokenizer.encode(text)]) > 512 - MAX_TOKENS:
+            raise ContextError(
+                "the question and its peers' answers do not fit into 512 tokens.",
+                model=self.name,
+                hint="Use fewer peers, or `view: {text: answer}`.",
+            )
+        return tokens
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of token ids."""
+        return tokenizer.decode(tokens)
+
+    def session(self) -> Session:
+        """A new, empty batch of sequences."""
+        from agora.models.pocket import network
+
+        return network.Session(network.load(WEIGHTS / self._name))
+
+    async def answer(self, messages: Sequence[Message], settings: Settings = Settings()) -> Reply:  # noqa: B008
+        """Answer a question, greedily unless the settings have a temperature.
+
+        Raises:
+            RefusalError: if the question is none that it can read.
+            ContextError: if the prompt is too long.
+        """
+        prompt = self.encode(messages)
+        cancelled = threading.Event()
+
+        def work() -> Reply:
+            from agora.models.decoding import decode
+
+            done = decode(
+                self.session(), [prompt], [settings], stop_tokens=self.stop_tokens, limit=MAX_TOKENS, cancelled=cancelled
+            )[0]
+            n = max(1, len(done.logprobs))
+            return Reply(
+                self.decode(done.tokens).strip(),
+                model=self.name,
+                usage=Usage(1, len(prompt), len(done.tokens)),
+                logprob=sum(done.logprobs) / n,
+                confidence=math.exp(min(0.0, sum(done.logprobs))) if done.finish == "stop" else 0.0,
+            )
+
+        try:
+            return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+        finally:
+            cancelled.set()

@@ -1,0 +1,214 @@
+"""Llama inference in numpy for the pocket models: weights from safetensors, a cache per sequence, ragged batches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agora.errors import InputError
+
+Array = NDArray[np.float32]
+
+
+@lru_cache(maxsize=8)
+def load(folder: Path) -> Weights:
+    """The weights in a folder, loaded once a process.
+
+    Raises:
+        InputError: if a file is missing or damaged.
+    """
+    return Weights(folder)
+
+
+def read_safetensors(path: Path) -> dict[str, Array]:
+    """All tensors of a safetensors file as float32.
+
+    Raises:
+        ValueError: if the file is not one, or is cut short.
+    """
+    raw = path.read_bytes()
+    size = int.from_bytes(raw[:8], "little")
+    if len(raw) < 8 or size > len(raw) - 8:
+        raise ValueError("its header is cut short")
+    header: dict[str, Any] = json.loads(raw[8 : 8 + size])
+    types = {"F16": np.float16, "F32": np.float32}
+    tensors = {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        begin, end = entry["data_offsets"]
+        if 8 + size + end > len(raw):
+            raise ValueError(f"tensor {name} is cut short")
+        data = np.frombuffer(raw[8 + size + begin : 8 + size + end], types[entry["dtype"]])
+        tensors[name] = data.astype(np.float32).reshape(entry["shape"])
+    return tensors
+
+
+class Weights:
+    """The tensors of one checkpoint, transposed and joined for row-vector products."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            tensors = read_safetensors(folder / "model.safetensors")
+            self.width: int = config["hidden_size"]
+            self.heads: int = config["num_attention_heads"]
+            self.context: int = config["max_position_embeddings"]
+            self.epsilon: float = config["rms_norm_eps"]
+            self.embedding = tensors["model.embed_tokens.weight"]
+            self.unembedding = np.ascontiguousarray(self.embedding.T)
+            self.norm = tensors["model.norm.weight"]
+            self.layers = [self._layer(tensors, f"model.layers.{i}.") for i in range(config["num_hidden_layers"])]
+            theta = float(config["rope_theta"])
+        except (OSError, KeyError, ValueError) as error:
+            raise InputError(f"the pocket model in {folder} cannot be loaded: {error}.") from error
+        self.head = self.width // self.heads
+        angles = np.outer(np.arange(self.context), theta ** (-np.arange(0, self.head, 2) / self.head))
+        self.cos = np.concatenate((np.cos(angles), np.cos(angles)), -1).astype(np.float32)
+        self.sin = np.concatenate((-np.sin(angles), np.sin(angles)), -1).astype(np.float32)
+
+    def _layer(self, tensors: dict[str, Array], prefix: str) -> tuple[Array, ...]:
+        def matrix(*names: str) -> Array:
+            return np.ascontiguousarray(np.concatenate([tensors[f"{prefix}{n}.weight"] for n in names]).T)
+
+        first, second = (tensors[f"{prefix}{n}.weight"] for n in ("input_layernorm", "post_attention_layernorm"))
+        # the norms' gains are folded into the matrices that follow them
+        return (
+            np.ascontiguousarray(first[:, None] * matrix(*(f"self_attn.{n}_proj" for n in "qkv"))),
+            matrix("self_attn.o_proj"),
+            np.ascontiguousarray(second[:, None] * matrix("mlp.gate_proj", "mlp.up_proj")),
+            matrix("mlp.down_proj"),
+        )
+
+
+class Session:
+    """A batch of sequences over one set of weights; see `agora.model.TokenSession`."""
+
+    def __init__(self, weights: Weights, slots: int = 1) -> None:
+        self.weights = weights
+        self.lengths: list[int] = []
+        self._free: list[int] = []
+        self._room(slots)
+
+    def _room(self, slots: int) -> None:
+        """Grow the caches to `slots` sequences: (layers, slots, heads, context, head size)."""
+        w, have = self.weights, len(self.lengths)
+        shape = (len(w.layers), slots, w.heads, w.context, w.head)
+        keys, values = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        if have:
+            keys[:, :have], values[:, :have] = self._keys, self._values
+        self._keys, self._values = keys, values
+        self._free.extend(range(slots - 1, have - 1, -1))
+        self.lengths.extend([0] * (slots - have))
+
+    def new(self) -> int:
+        """Begin an empty sequence and give its slot."""
+        if not self._free:
+            self._room(2 * len(self.lengths))
+        slot = self._free.pop()
+        self.lengths[slot] = 0
+        return slot
+
+    def free(self, slot: int) -> None:
+        """End a sequence."""
+        self._free.append(slot)
+
+    def crop(self, slot: int, length: int) -> None:
+        """Forget all but the first `length` tokens of a sequence."""
+        self.lengths[slot] = min(self.lengths[slot], length)
+
+    def forward(self, batch: Sequence[tuple[int, Sequence[int]]]) -> Array:
+        """Append tokens; logits after the last of each, (len(batch), vocabulary).
+
+        Raises:
+            ValueError: if a sequence would outgrow the context, or gets no token.
+        """
+        for slot, tokens in batch:
+            if not tokens or self.lengths[slot] + len(tokens) > self.weights.context:
+                raise ValueError("a sequence needs at least one token, and at most as many as the context holds")
+        out = np.empty((len(batch), len(self.weights.embedding)), np.float32)
+        single = [i for i, (_, tokens) in enumerate(batch) if len(tokens) == 1]
+        if single:
+            out[single] = self._step([batch[i][0] for i in single], [batch[i][1][0] for i in single])
+        for i, (slot, tokens) in enumerate(batch):
+            if len(tokens) > 1:
+                out[i] = self._prefill(slot, tokens)
+        return out
+
+    def _prefill(self, slot: int, tokens: Sequence[int]) -> Array:
+        w, start = self.weights, self.lengths[slot]
+        t, end = len(tokens), start + len(tokens)
+        x = w.embedding[list(tokens)]
+        cos, sin = w.cos[start:end], w.sin[start:end]
+        hidden = np.arange(end)[None, :] > np.arange(start, end)[:, None]
+        for i, (qkv, o, up, down) in enumerate(w.layers):
+            h = (_rms(x, w.epsilon) @ qkv).reshape(t, 3, w.heads, w.head).transpose(1, 2, 0, 3)
+            q, k = _rotate(h[0], cos, sin), _rotate(h[1], cos, sin)
+            keys, values = self._keys[i, slot], self._values[i, slot]
+            keys[:, start:end], values[:, start:end] = k, h[2]
+            scores = q @ keys[:, :end].transpose(0, 2, 1) * (w.head**-0.5)
+            scores[:, hidden] = -np.inf
+            y = _softmax(scores) @ values[:, :end]
+            x = x + y.transpose(1, 0, 2).reshape(t, w.width) @ o
+            x = x + _swiglu(_rms(x, w.epsilon) @ up) @ down
+        self.lengths[slot] = end
+        logits: Array = (_rms(x[-1:], w.epsilon) * w.norm @ w.unembedding)[0]
+        return logits
+
+    def _step(self, slots: list[int], tokens: list[int]) -> Array:
+        w, n = self.weights, len(slots)
+        at = np.array([self.lengths[slot] for slot in slots])
+        longest = int(at.max()) + 1
+        x = w.embedding[tokens]
+        cos, sin = w.cos[at][:, None], w.sin[at][:, None]
+        ragged = int(at.min()) + 1 != longest
+        hidden = (np.arange(longest)[None, :] > at[:, None])[:, None, None, :] if ragged else None
+        together = slots == list(range(slots[0], slots[0] + n))
+        pick: Any = slice(slots[0], slots[0] + n) if together else slots
+        for i, (qkv, o, up, down) in enumerate(w.layers):
+            h = (_rms(x, w.epsilon) @ qkv).reshape(n, 3, w.heads, w.head)
+            q = _rotate(h[:, 0], cos, sin)
+            self._keys[i, slots, :, at] = _rotate(h[:, 1], cos, sin)
+            self._values[i, slots, :, at] = h[:, 2]
+            keys, values = self._keys[i, pick, :, :longest], self._values[i, pick, :, :longest]
+            scores = np.matmul(q[:, :, None] * np.float32(w.head**-0.5), keys.swapaxes(-1, -2))
+            if hidden is not None:
+                np.copyto(scores, -np.inf, where=hidden)
+                values = np.where(hidden.swapaxes(-1, -2), np.float32(0), values)  # stale memory may hold NaN
+            y = np.matmul(_softmax(scores), values).reshape(n, w.width)
+            x = x + y @ o
+            x = x + _swiglu(_rms(x, w.epsilon) @ up) @ down
+        for slot in slots:
+            self.lengths[slot] += 1
+        logits: Array = _rms(x, w.epsilon) * w.norm @ w.unembedding
+        return logits
+
+
+def _rms(x: Array, epsilon: float) -> Array:
+    scaled: Array = x / np.sqrt(np.einsum("ij,ij->i", x, x)[:, None] / np.float32(x.shape[1]) + np.float32(epsilon))
+    return scaled
+
+
+def _rotate(x: Array, cos: Array, sin: Array) -> Array:
+    half = x.shape[-1] // 2
+    turned: Array = x * cos + np.concatenate((x[..., half:], x[..., :half]), -1) * sin
+    return turned
+
+
+def _softmax(scores: Array) -> Array:
+    scores -= scores.max(-1, keepdims=True)
+    np.exp(scores, out=scores)
+    scores /= scores.sum(-1, keepdims=True)
+    return scores
+
+
+def _swiglu(h: Array) -> Array:
+    gate, up = np.split(h, 2, -1)
+    out: Array = gate / (1 + np.exp(-gate)) * up
+    return out

@@ -1,0 +1,115 @@
+"""The Jinja environment over `prompts/`: sandboxed and strict. What models say is only ever a value, never a template."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from jinja2 import meta
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from agora.errors import TemplateError
+
+# every name a template may use, by template; one that uses another is found when it is loaded, before any call
+NAMES: Mapping[str, frozenset[str]] = {
+    "system": frozenset({"agent", "persona"}),
+    "answer": frozenset({"question", "agent", "persona", "answer", "ask_confidence", "round"}),
+    "critique": frozenset({"question", "agent", "persona", "peers", "own", "round", "history"}),
+    "revise": frozenset(
+        {"question", "agent", "persona", "answer", "ask_confidence", "peers", "own", "round", "history", "critiques"}
+    ),
+    "aggregate": frozenset({"question", "answer", "peers"}),
+    "judge": frozenset({"question", "answer", "peers", "history"}),
+    "moderate": frozenset({"question", "answer", "peers", "history", "round"}),
+}
+
+
+def folder() -> Path:
+    """Where the shipped templates are: inside the wheel, or beside the package in a checkout."""
+    inside = Path(__file__).parent / "_prompts"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "prompts"
+
+
+@lru_cache(maxsize=1)
+def _environment() -> ImmutableSandboxedEnvironment:
+    return ImmutableSandboxedEnvironment(
+        loader=jinja2.FileSystemLoader(folder()),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=False,
+    )
+
+
+class Template:
+    """One prompt template.
+
+    Args:
+        name: which template it stands for: a key of `NAMES`.
+        source: its text; None loads the shipped one.
+        style: a folder of templates a model prefers ('pocket'); used where it has this template.
+
+    Raises:
+        TemplateError: if it does not exist, does not parse, or uses a name that templates of this kind do not get.
+    """
+
+    def __init__(self, name: str, source: str | None = None, style: str | None = None) -> None:
+        if name not in NAMES:
+            raise TemplateError(f"there is no template '{name}'; there are {', '.join(NAMES)}.")
+        self.name = name
+        env = _environment()
+        try:
+            if source is None:
+                paths = [f"{style}/{name}.jinja"] if style else []
+                loaded = env.select_template([*paths, f"{name}.jinja"])
+                source = Path(str(loaded.filename)).read_text(encoding="utf-8")
+                self._template = loaded
+            else:
+                self._template = env.from_string(source)
+            unknown = meta.find_undeclared_variables(env.parse(source)) - NAMES[name] - set(env.globals)
+        except jinja2.TemplateSyntaxError as error:
+            raise TemplateError(f"template '{name}', line {error.lineno}: {error.message}.") from error
+        except jinja2.TemplateNotFound as error:
+            raise TemplateError(f"template '{name}' was not found in {folder()}.") from error
+        if unknown:
+            raise TemplateError(
+                f"template '{name}' uses '{sorted(unknown)[0]}', which it is not given; "
+                f"it may use {', '.join(sorted(NAMES[name]))}."
+            )
+
+    def render(self, **values: Any) -> str:
+        """The text of the template.
+
+        Raises:
+            TemplateError: if a value is used in a way that it does not allow.
+        """
+        try:
+            return self._template.render(values)
+        except Exception as error:
+            raise TemplateError(f"template '{self.name}' cannot be rendered: {error}.") from error
+
+
+@lru_cache(maxsize=256)
+def shipped(name: str, style: str | None = None) -> Template:
+    """The shipped template, of a style where that style has it."""
+    return Template(name, style=style)
+
+
+def template(name: str, override: str | Path | None = None, style: str | None = None) -> Template:
+    """The template to use: an override (a path, or text that has more than one line or a brace), else the shipped one.
+
+    Raises:
+        TemplateError: if the file cannot be read, or the template is wrong.
+    """
+    if override is None:
+        return shipped(name, style)
+    if isinstance(override, Path) or (override.endswith((".jinja", ".txt", ".md")) and "{" not in override):
+        try:
+            return Template(name, Path(override).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise TemplateError(f"template '{name}': cannot read {override}: {error}.") from error
+    return Template(name, override)
