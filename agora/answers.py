@@ -19,7 +19,9 @@ _ABSTAIN = re.compile(
     re.IGNORECASE,
 )
 _MARK = re.compile(r"(?:\banswer(?:\s+is)?|\bverdict)\s*(?:\*\*|__)?\s*[:=]\s*|\banswer\s+is\s+", re.IGNORECASE)
-_CONFIDENCE = re.compile(r"^[\s*_]*confidence[\s*_]*[:=][\s*_]*(\d{1,3}(?:\.\d+)?)\s*(%?)", re.IGNORECASE | re.MULTILINE)
+_CONFIDENCE = re.compile(
+    r"^[\s*_]*confidence[\s*_]*[:=][\s*_]*(\d{1,3}(?:\.\d+)?)\s*(%?)", re.IGNORECASE | re.MULTILINE
+)
 
 
 @runtime_checkable
@@ -61,12 +63,10 @@ def extract(kind: AnswerType, reply: Reply) -> Answer:
 
 def _marked(text: str) -> str | None:
     """What follows the last 'Answer:' on its line, or else on the next."""
-    last = None
-    for last in _MARK.finditer(text):
-        pass
-    if last is None:
+    marks = list(_MARK.finditer(text))
+    if not marks:
         return None
-    rest = text[last.end() :].strip()
+    rest = text[marks[-1].end() :].strip()
     return rest.split("\n", 1)[0].strip()
 
 

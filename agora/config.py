@@ -65,13 +65,19 @@ class ScheduleSpec(_Strict):
     deadline: float | None = Field(None, gt=0, description="seconds")
 
 
+def _revise() -> list[Literal["critique", "revise"]]:
+    return ["revise"]
+
+
 class ProtocolSpec(_Strict):
     """How the debate runs."""
 
     schedule: Literal["simultaneous", "sequential", "layered", "quorum"] | ScheduleSpec = "simultaneous"
     view: ViewSpec = Field(default_factory=ViewSpec)
     memory: Literal["own_last", "own_chat", "transcript"] = "own_last"
-    phases: list[Literal["critique", "revise"]] = Field(default_factory=lambda: ["revise"])
+    phases: list[Literal["critique", "revise"]] = Field(default_factory=lambda: _revise())
+        default_factory=lambda: list[Literal["critique", "revise"]](("revise",))
+    )
 
 
 class VoteSpec(_Strict):
@@ -108,10 +114,10 @@ class DebateFile(_Strict):
     agents: Annotated[dict[str, AgentSpec | str], Field(min_length=1, max_length=10_000)]
     topology: str | dict[str, Any] = "complete"
     protocol: ProtocolSpec = Field(default_factory=ProtocolSpec)
-    moderator: ModeratorSpec = Field(default_factory=ModeratorSpec)
+    moderator: ModeratorSpec = Field(default_factory=lambda: ModeratorSpec())
     answer: str | dict[str, Any] = "text"
     voters: list[str] | None = None
-    budget: BudgetSpec = Field(default_factory=BudgetSpec)
+    budget: BudgetSpec = Field(default_factory=lambda: BudgetSpec())
     seed: int = 0
 
 
@@ -186,7 +192,9 @@ def parse(text: str, file: str = "debate") -> tuple[dict[str, Any], dict[Path_, 
         raise ConfigError("the file is empty; a debate needs at least agents.", file=file)
     data, lines = _plain(node, file)
     if not isinstance(data, dict):
-        raise ConfigError("a debate file is a mapping that begins with keys such as models: and agents:.", file=file, line=1)
+        raise ConfigError(
+            "a debate file is a mapping that begins with keys such as models: and agents:.", file=file, line=1
+        )
     return data, lines
 
 
@@ -266,11 +274,13 @@ def _explain(errors: ValidationError, data: Any, lines: Mapping[Path_, int], fil
     path: list[str | int] = []
     here: Any = data
     for part in first["loc"]:
-        if (isinstance(here, dict) and part in here) or (isinstance(here, list) and isinstance(part, int)):
-            path.append(part)
+        if isinstance(here, dict) and part in here:
             here = here[part]
-        elif first["type"] == "missing":
+        elif isinstance(here, list) and isinstance(part, int):
+            here = here[part]
+        else:
             continue
+        path.append(part)
     line = next((lines[tuple(path[:n])] for n in range(len(path), -1, -1) if tuple(path[:n]) in lines), None)
     where = ".".join(map(str, path))
     if first["type"] == "extra_forbidden" and path:
@@ -287,7 +297,7 @@ def _explain(errors: ValidationError, data: Any, lines: Mapping[Path_, int], fil
 def _keys_at(location: tuple[str | int, ...]) -> list[str]:
     """The keys allowed beside an unknown one: found by walking the schema's classes."""
     spec: type[BaseModel] = DebateFile
-    nested = {
+    nested: dict[str, type[BaseModel]] = {
         "agents": AgentSpec,
         "protocol": ProtocolSpec,
         "moderator": ModeratorSpec,
@@ -325,7 +335,9 @@ def load_model(value: Any, models: Mapping[str, Model] | None = None, folder: Pa
             near = difflib.get_close_matches(value, list(models or ()), 1)
             hint = f"Did you mean '{near[0]}'?" if near else None
             known = ", ".join(models or ()) or "none"
-            raise InputError(f"there is no model '{value[:60]}'; models: has {known}, and kinds are {_kinds()}.", hint=hint)
+            raise InputError(
+                f"there is no model '{value[:60]}'; models: has {known}, and kinds are {_kinds()}.", hint=hint
+            )
         return _make(kind, name, {}, folder)
     if isinstance(value, Mapping):
         kinds = [key for key in value if key in _KINDS]
@@ -344,7 +356,8 @@ def _make(kind: str, name: Any, options: Mapping[str, Any], folder: Path | None)
         near = difflib.get_close_matches(kind, _KINDS, 1)
         hint = f"Did you mean '{near[0]}:{str(name)[:40]}'?" if near else None
         raise InputError(f"unknown kind of model '{kind[:40]}'; there are {_kinds()}.", hint=hint)
-    return build(name, options, folder or Path())
+    made: Model = build(name, options, folder or Path())
+    return made
 
 
 def _pocket(name: Any, options: Mapping[str, Any], folder: Path) -> Model:
@@ -487,7 +500,9 @@ class _Builder:
         spec = AgentSpec(model=value) if isinstance(value, str) else value
         try:
             model = load_model(spec.model, self.models, self.folder)
-            templates = {k: self.folder / v if v.endswith((".jinja", ".txt", ".md")) else v for k, v in spec.templates.items()}
+            templates = {
+                k: self.folder / v if v.endswith((".jinja", ".txt", ".md")) else v for k, v in spec.templates.items()
+            }
             return Agent(name, model, spec.persona, templates, _settings(spec))
         except AgoraError as error:
             raise self.at(error, "agents", name, "templates" if "template" in error.message else "model") from None
@@ -514,9 +529,7 @@ class _Builder:
 
     def protocol(self) -> Protocol:
         spec = self.spec.protocol
-        schedule = (
-            Schedule(spec.schedule) if isinstance(spec.schedule, str) else Schedule(**spec.schedule.model_dump())
-        )
+        schedule = Schedule(spec.schedule) if isinstance(spec.schedule, str) else Schedule(**spec.schedule.model_dump())
         return Protocol(schedule, View(**spec.view.model_dump()), spec.memory, tuple(spec.phases))
 
     def moderator(self) -> Moderator:

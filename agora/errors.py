@@ -1,25 +1,25 @@
 """The error tree. Every error is one sentence that says what happened, where, and what to do.
 
-    AgoraError
-    ├── InputError              what the caller gave is wrong (exit status 2)
-    │   ├── ConfigError         a YAML file: carries file and line
-    │   ├── TemplateError       a prompt template: carries its name
-    │   ├── TopologyError       a communication graph
-    │   └── MissingError        something to be installed or set: an extra, a key in the environment
-    ├── ModelError              a model gave no usable reply; `retryable` says whether asking again may help
-    │   ├── RefusalError        the model will not or cannot answer this question
-    │   ├── RateLimitError      too many requests; `retry_after` in seconds where the server said so
-    │   ├── ModelTimeoutError   no reply in time
-    │   ├── ModelConnectionError the server could not be reached or the connection broke
-    │   ├── ServerError         the server failed
-    │   ├── MalformedError      a reply that cannot be read
-    │   ├── AuthError           the key is wrong or lacks a right
-    │   ├── RequestError        the server rejects this request whatever the number of tries
-    │   │   └── ContextError    the prompt is longer than the model's context
-    │   └── FilterError         a content filter withheld the reply
-    ├── DebateError             the debate cannot reach a verdict (exit status 1)
-    │   └── QuorumError         too few agents spoke
-    └── BudgetError             a budget ended the run before there was a verdict (exit status 3)
+AgoraError
+├── InputError              what the caller gave is wrong (exit status 2)
+│   ├── ConfigError         a YAML file: carries file and line
+│   ├── TemplateError       a prompt template: carries its name
+│   ├── TopologyError       a communication graph
+│   └── MissingError        something to be installed or set: an extra, a key in the environment
+├── ModelError              a model gave no usable reply; `retryable` says whether asking again may help
+│   ├── RefusalError        the model will not or cannot answer this question
+│   ├── RateLimitError      too many requests; `retry_after` in seconds where the server said so
+│   ├── ModelTimeoutError   no reply in time
+│   ├── ModelConnectionError the server could not be reached or the connection broke
+│   ├── ServerError         the server failed
+│   ├── MalformedError      a reply that cannot be read
+│   ├── AuthError           the key is wrong or lacks a right
+│   ├── RequestError        the server rejects this request whatever the number of tries
+│   │   └── ContextError    the prompt is longer than the model's context
+│   └── FilterError         a content filter withheld the reply
+├── DebateError             the debate cannot reach a verdict (exit status 1)
+│   └── QuorumError         too few agents spoke
+└── BudgetError             a budget ended the run before there was a verdict (exit status 3)
 """
 
 from __future__ import annotations

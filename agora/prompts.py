@@ -1,4 +1,4 @@
-"""The Jinja environment over `prompts/`: sandboxed and strict. What models say is only ever a value, never a template."""
+"""The Jinja environment over `prompts/`: sandboxed and strict. What models say is a value, never a template."""
 
 from __future__ import annotations
 

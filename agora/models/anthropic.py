@@ -34,7 +34,13 @@ class AnthropicModel:
         extra: Mapping[str, Any] | None = None,
         client: Any = None,
     ) -> None:
-        self._model, self._key, self._url, self._extra, self._given = model, api_key, base_url, dict(extra or {}), client
+        self._model, self._key, self._url, self._extra, self._given = (
+            model,
+            api_key,
+            base_url,
+            dict(extra or {}),
+            client,
+        )
 
     @property
     def name(self) -> str:
@@ -49,7 +55,7 @@ class AnthropicModel:
 
         return AsyncAnthropic(api_key=self._key, base_url=self._url, max_retries=2)
 
-    async def answer(self, messages: Sequence[Message], settings: Settings = Settings()) -> Reply:  # noqa: B008
+    async def answer(self, messages: Sequence[Message], settings: Settings = Settings()) -> Reply:
         """Answer a conversation. The API has no seed; one in the settings is not sent.
 
         Raises:

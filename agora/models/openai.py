@@ -35,7 +35,9 @@ def translate(error: Exception, status: int | None, model: str) -> ModelError:
     if status in (408, 409):
         return ServerError(f"the server asks to try again ({status}): {said}", model=model)
     if status is not None and any(word in said for word in ("context_length", "maximum context", "too long")):
-        return ContextError("the prompt is longer than the model's context.", model=model, hint="Use fewer rounds or peers.")
+        return ContextError(
+            "the prompt is longer than the model's context.", model=model, hint="Use fewer rounds or peers."
+        )
     if status is not None:
         return RequestError(f"the server rejects the request ({status}): {said}", model=model)
     if "Timeout" in kind:
@@ -73,7 +75,13 @@ class OpenAIModel:
         extra: Mapping[str, Any] | None = None,
         client: Any = None,
     ) -> None:
-        self._model, self._key, self._url, self._extra, self._given = model, api_key, base_url, dict(extra or {}), client
+        self._model, self._key, self._url, self._extra, self._given = (
+            model,
+            api_key,
+            base_url,
+            dict(extra or {}),
+            client,
+        )
 
     @property
     def name(self) -> str:
@@ -88,7 +96,7 @@ class OpenAIModel:
 
         return AsyncOpenAI(api_key=self._key, base_url=self._url, max_retries=2)
 
-    async def answer(self, messages: Sequence[Message], settings: Settings = Settings()) -> Reply:  # noqa: B008
+    async def answer(self, messages: Sequence[Message], settings: Settings = Settings()) -> Reply:
         """Answer a conversation.
 
         Raises:

@@ -55,7 +55,7 @@ class ScriptedModel:
         """What users call it."""
         return self._name
 
-    async def answer(self, messages: Sequence[Message], settings: Settings = Settings()) -> Reply:  # noqa: B008
+    async def answer(self, messages: Sequence[Message], settings: Settings = Settings()) -> Reply:
         """The next reply of the script.
 
         Raises:

@@ -21,7 +21,7 @@ class WithSettings:
         """The model's name."""
         return self._model.name
 
-    async def answer(self, messages: Sequence[Message], settings: Settings = Settings()) -> Reply:  # noqa: B008
+    async def answer(self, messages: Sequence[Message], settings: Settings = Settings()) -> Reply:
         """The model's answer, under the pinned settings."""
         return await self._model.answer(messages, self._settings.over(settings))
 

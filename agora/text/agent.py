@@ -81,12 +81,17 @@ class Agent:
         given = {"agent": self.name, "persona": self.persona, **values}
         system = self.template("system")
         user = self.template(phase).render(**{k: v for k, v in given.items() if k in NAMES[phase]})
-        head = () if getattr(self.model, "prompts", None) else (Message("system", system.render(
-            agent=self.name, persona=self.persona)),)
+        head = (
+            ()
+            if getattr(self.model, "prompts", None)
+            else (Message("system", system.render(agent=self.name, persona=self.persona)),)
+        )
         return (*head, Message("user", user))
 
 
-def show(turns: Sequence[Turn], view: View, *, seed: int, reader: int, order: Mapping[str, int]) -> list[tuple[Shown, Turn]]:
+def show(
+    turns: Sequence[Turn], view: View, *, seed: int, reader: int, order: Mapping[str, int]
+) -> list[tuple[Shown, Turn]]:
     """Turns as a reader sees them: reduced to the view, and ordered and labelled so that names do not show.
 
     Args:
@@ -99,8 +104,10 @@ def show(turns: Sequence[Turn], view: View, *, seed: int, reader: int, order: Ma
     present = [turn for turn in turns if turn.reply is not None]
     if view.names == "anonymous":
         present.sort(key=lambda turn: derive_seed(seed, "order", reader, turn.round, order[turn.agent]))
-    return [(_shown(turn, view, f"Peer {i}" if view.names == "anonymous" else turn.agent), turn)
-            for i, turn in enumerate(present, 1)]
+    return [
+        (_shown(turn, view, f"Peer {i}" if view.names == "anonymous" else turn.agent), turn)
+        for i, turn in enumerate(present, 1)
+    ]
 
 
 def _shown(turn: Turn, view: View, label: str) -> Shown:

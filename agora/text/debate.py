@@ -111,7 +111,7 @@ class Debate:
             return anyio.run(self.answer, question)
         raise RuntimeError("an event loop is running here: use `await debate.answer(question)` instead of `run`.")
 
-    async def answer(self, messages: str | Sequence[Message], settings: Settings = Settings()) -> Verdict:  # noqa: B008
+    async def answer(self, messages: str | Sequence[Message], settings: Settings = Settings()) -> Verdict:
         """Debate a question to the verdict.
 
         Args:
@@ -125,7 +125,7 @@ class Debate:
         """
         return await _Run(self, _question(messages), settings, lambda event: None).run()
 
-    def watch(self, question: str | Sequence[Message], settings: Settings = Settings()) -> Watch:  # noqa: B008
+    def watch(self, question: str | Sequence[Message], settings: Settings = Settings()) -> Watch:
         """Follow a debate: `async with debate.watch(question) as events: async for event in events: ...`.
 
         Leaving the block early ends the debate and all its calls.
@@ -270,7 +270,9 @@ class _Run:
             round = self._collect(index)
             self.rounds.append(round)
             present = len(round.final) - len(round.absent)
-            if self.over is None and present < max(1, math.ceil(self.debate.moderator.quorum * len(round.final) - 1e-9)):
+            if self.over is None and present < max(
+                1, math.ceil(self.debate.moderator.quorum * len(round.final) - 1e-9)
+            ):
                 self._fail(round, present)
             reason = self.over
             if reason is None and not self._gate(index + 1).is_set():
@@ -291,7 +293,8 @@ class _Run:
         reasons = dict.fromkeys(turn.error or "" for turn in round.turns if turn.reply is None)
         shown = "; ".join(list(reasons)[:3])
         raise QuorumError(
-            f"only {present} of {len(round.final)} agents spoke in round {round.index}: {shown}", rounds=tuple(self.rounds)
+            f"only {present} of {len(round.final)} agents spoke in round {round.index}: {shown}",
+            rounds=tuple(self.rounds),
         )
 
     # ---- one turn --------------------------------------------------------------------------------------------
@@ -323,7 +326,9 @@ class _Run:
         answer = None if phase == "critique" else extract(self.answer, reply)
         return replace(turn, messages=asked, reply=reply, answer=answer)
 
-    def _prompt(self, agent: Agent, index: int, phase: str, read: list[Turn]) -> tuple[tuple[Message, ...], tuple[Key, ...]]:
+    def _prompt(
+        self, agent: Agent, index: int, phase: str, read: list[Turn]
+    ) -> tuple[tuple[Message, ...], tuple[Key, ...]]:
         """The messages of a turn, and whose turns are in them."""
         protocol, me = self.debate.protocol, self.order[agent.name]
         view = protocol.view
@@ -338,12 +343,19 @@ class _Run:
         peers = show(turns, view, seed=self.seed, reader=me, order=self.order)
         critics = show([t for t in read if t.phase == "critique"], view, seed=self.seed, reader=me, order=self.order)
         said = [] if protocol.memory != "transcript" else self._transcript(agent.name, read, turns, index)
-        history = show(said, replace(view, names="named") if view.names == "named" else view, seed=self.seed, reader=me,
-                       order=self.order)
+        history = show(
+            said,
+            replace(view, names="named") if view.names == "named" else view,
+            seed=self.seed,
+            reader=me,
+            order=self.order,
+        )
         history.sort(key=lambda pair: pair[1].round)
         mine = None
         if own is not None and own.reply is not None and view.own == "shown":
-            mine = Shown("You", own.reply.text.strip(), own.value, own.answer.confidence if own.answer else None, own.round)
+            mine = Shown(
+                "You", own.reply.text.strip(), own.value, own.answer.confidence if own.answer else None, own.round
+            )
         values = {
             "question": self.question,
             "round": index,
@@ -368,7 +380,7 @@ class _Run:
         return None
 
     def _transcript(self, me: str, read: list[Turn], now: list[Turn], index: int) -> list[Turn]:
-        """All earlier answers of those who are read, and the reader's own unless hidden, but for what is shown anyway."""
+        """All earlier answers of those who are read, and the reader's own unless hidden; not what is shown anyway."""
         own = {me} if self.debate.protocol.view.own != "hidden" else set()
         names = {turn.agent for turn in read} | own
         newest = {(t.agent, t.round, t.phase) for t in now}
@@ -495,11 +507,16 @@ class _Run:
         debate, turns = self.debate, self._deciding()
         if all(turn.reply is None for turn in turns) and (self.over or "").startswith("stopped by: budget"):
             limit = (self.over or "").partition("(")[2].rstrip(")")
-            raise BudgetError(f"the budget of {getattr(debate.budget, limit)} {limit} ended the run before any agent had "
-                              "answered.", limit=limit, hint="Raise it, or use fewer agents.")
+            raise BudgetError(
+                f"the budget of {getattr(debate.budget, limit)} {limit} ended the run before any agent had answered.",
+                limit=limit,
+                hint="Raise it, or use fewer agents.",
+            )
         ruling = await debate.moderator.decide.decide(self, turns)
         first = [self.rounds[0].final[name] for name in debate.voters]
-        from agora.text.votes import plurality  # the round-0 vote beside the final one, by the same count where it is one
+        from agora.text.votes import (
+            plurality,
+        )  # the round-0 vote beside the final one, by the same count where it is one
 
         counted = {"weight": w} if (w := getattr(debate.moderator.decide, "weight", None)) else {}
         initial = plurality(first, initial=first, seed=self.seed, **counted)
@@ -525,7 +542,9 @@ class _Run:
             question=self.question,
             support=MappingProxyType(dict(ruling.support)),
             dissent=tuple(
-                Dissent(t.agent, t.value, t.reply.text) for t in turns if t.reply is not None and t.value != ruling.answer
+                Dissent(t.agent, t.value, t.reply.text)
+                for t in turns
+                if t.reply is not None and t.value != ruling.answer
             ),
             reason=f"{self.over}; {ruling.how}",
             initial=initial.answer,

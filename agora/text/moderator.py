@@ -262,8 +262,8 @@ class Moderator:
         limit: hard limit on rounds, whatever the rule says.
     """
 
-    stop: StopRule = unanimous() | rounds(2)  # noqa: RUF009 (stateless)
-    decide: Decision = Vote()  # noqa: RUF009
+    stop: StopRule = unanimous() | rounds(2)
+    decide: Decision = Vote()
     quorum: float = 0.5
     limit: int = 20
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -55,7 +55,7 @@ class Protocol:
         phases: what each round after round 0 consists of: ('revise',), or ('critique', 'revise').
     """
 
-    schedule: Schedule = Schedule()  # noqa: RUF009
+    schedule: Schedule = Schedule()
     view: View = field(default_factory=View)
     memory: Memory = "own_last"
     phases: tuple[str, ...] = ("revise",)
@@ -161,9 +161,10 @@ class Plan:
         turns = []
         for key in needs.keys:
             turn = board.get(key)
-            spot: tuple[int, str] | None = key[1:]
-            while turn is None and (spot := self.protocol.before(*spot)) is not None:
+            spot = self.protocol.before(key[1], key[2])
+            while turn is None and spot is not None:
                 turn = board.get((key[0], *spot))
+                spot = self.protocol.before(*spot)
             if turn is not None:
                 turns.append(turn)
         return turns
@@ -171,5 +172,3 @@ class Plan:
     def predicted(self, rounds: int) -> int:
         """Agent calls in a debate of this many rounds after round 0."""
         return len(self.topology.agents) * (1 + rounds * len(self.protocol.phases))
-
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import combinations, permutations
+from itertools import combinations, pairwise, permutations
 from typing import TYPE_CHECKING, Any
 
 from agora.errors import TopologyError
@@ -117,7 +117,9 @@ class Topology:
             "density": len(self.edges) / (n * (n - 1)) if n > 1 else 0.0,
             "mean_reads": len(self.edges) / n if n else 0.0,
             "diameter": nx.diameter(graph) if whole else None,
-            "isolated": [a for a in self.agents if not self._reads[a] and all(a not in r for r in self._reads.values())],
+            "isolated": [
+                a for a in self.agents if not self._reads[a] and all(a not in r for r in self._reads.values())
+            ],
         }
 
     def __repr__(self) -> str:
@@ -157,7 +159,7 @@ def star(agents: Sequence[str], *, hub: str | None = None) -> Edges:
 
 def chain(agents: Sequence[str]) -> Edges:
     """Each reads the one before; the first reads nobody."""
-    return zip(agents, agents[1:], strict=False)
+    return pairwise(agents)
 
 
 def tree(agents: Sequence[str], *, branching: int = 2) -> Edges:
@@ -178,8 +180,8 @@ def layered(agents: Sequence[str], *, widths: Sequence[int] | None = None) -> Ed
     if sum(sizes) != len(agents) or min(sizes, default=0) < 1:
         raise TopologyError(f"layered: widths {sizes} must be positive and add up to the {len(agents)} agents.")
     bounds = [sum(sizes[:i]) for i in range(len(sizes) + 1)]
-    parts = [agents[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
-    return ((u, v) for above, below in zip(parts, parts[1:], strict=False) for u in above for v in below)
+    parts = [agents[a:b] for a, b in pairwise(bounds)]
+    return ((u, v) for above, below in pairwise(parts) for u in above for v in below)
 
 
 def groups(agents: Sequence[str], *, size: int = 3) -> Edges:

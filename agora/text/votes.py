@@ -42,7 +42,12 @@ def tally(turns: Sequence[Turn], weight: Weight = "one") -> dict[str, float]:
 
 
 def plurality(
-    turns: Sequence[Turn], *, weight: Weight = "one", ties: Ties = "initial", initial: Sequence[Turn] = (), seed: int = 0
+    turns: Sequence[Turn],
+    *,
+    weight: Weight = "one",
+    ties: Ties = "initial",
+    initial: Sequence[Turn] = (),
+    seed: int = 0,
 ) -> Ruling:
     """The answer with most weight behind it.
 

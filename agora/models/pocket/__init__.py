@@ -91,7 +91,7 @@ class PocketModel:
 
         return network.Session(network.load(WEIGHTS / self._name))
 
-    async def answer(self, messages: Sequence[Message], settings: Settings = Settings()) -> Reply:  # noqa: B008
+    async def answer(self, messages: Sequence[Message], settings: Settings = Settings()) -> Reply:
         """Answer a question, greedily unless the settings have a temperature.
 
         Raises:
@@ -105,7 +105,12 @@ class PocketModel:
             from agora.models.decoding import decode
 
             done = decode(
-                self.session(), [prompt], [settings], stop_tokens=self.stop_tokens, limit=MAX_TOKENS, cancelled=cancelled
+                self.session(),
+                [prompt],
+                [settings],
+                stop_tokens=self.stop_tokens,
+                limit=MAX_TOKENS,
+                cancelled=cancelled,
             )[0]
             n = max(1, len(done.logprobs))
             return Reply(

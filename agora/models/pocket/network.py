@@ -94,6 +94,8 @@ class Session:
         self.weights = weights
         self.lengths: list[int] = []
         self._free: list[int] = []
+        self._keys: Array
+        self._values: Array
         self._room(slots)
 
     def _room(self, slots: int) -> None:
@@ -191,7 +193,8 @@ class Session:
 
 
 def _rms(x: Array, epsilon: float) -> Array:
-    scaled: Array = x / np.sqrt(np.einsum("ij,ij->i", x, x)[:, None] / np.float32(x.shape[1]) + np.float32(epsilon))
+    scale = np.sqrt(np.einsum("ij,ij->i", x, x)[:, None] / np.float32(x.shape[1]) + np.float32(epsilon))
+    scaled: Array = (x / scale).astype(np.float32, copy=False)
     return scaled
 
 
@@ -210,5 +213,5 @@ def _softmax(scores: Array) -> Array:
 
 def _swiglu(h: Array) -> Array:
     gate, up = np.split(h, 2, -1)
-    out: Array = gate / (1 + np.exp(-gate)) * up
+    out: Array = (gate / (1 + np.exp(-gate)) * up).astype(np.float32, copy=False)
     return out

@@ -2,7 +2,7 @@
 
     python -m agora.models.pocket.train --out agora/models/pocket/weights
 
-The base learns to work problems a little, to copy, and to read peers: each peer is one line whose label and answer stand
+The base learns to work problems a little, to copy, and to read peers: each peer is a line whose label and answer stand
 side by side, so that adopting a peer is a single induction step. Each specialist then practises its own skill. Every
 stage is seeded and resumes from its last checkpoint.
 """
@@ -74,9 +74,13 @@ class Layer(nn.Module):
         b, t, _ = x.shape
         h = self.input_layernorm(x)
         q, k, v = (self.self_attn[f"{n}_proj"](h).view(b, t, HEADS, -1).transpose(1, 2) for n in "qkv")
-        q, k = (z * cos + torch.cat((-z[..., z.shape[-1] // 2 :], z[..., : z.shape[-1] // 2]), -1) * sin for z in (q, k))
-        y = F.scaled_dot_product_attention(q, k.to(v.dtype), v, is_causal=True) if q.dtype == v.dtype else (
-            F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, is_causal=True)
+        q, k = (
+            z * cos + torch.cat((-z[..., z.shape[-1] // 2 :], z[..., : z.shape[-1] // 2]), -1) * sin for z in (q, k)
+        )
+        y = (
+            F.scaled_dot_product_attention(q, k.to(v.dtype), v, is_causal=True)
+            if q.dtype == v.dtype
+            else (F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, is_causal=True))
         )
         x = x + self.self_attn["o_proj"](y.transpose(1, 2).reshape(b, t, WIDTH))
         h = self.post_attention_layernorm(x)
@@ -85,7 +89,7 @@ class Layer(nn.Module):
 
 
 class Llama(nn.Module):
-    """The architecture of `config.json`; `forward` takes ids (batch, time) and gives logits (batch, time, vocabulary)."""
+    """The architecture of `config.json`; takes ids (batch, time), gives logits (batch, time, vocabulary)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,7 +102,9 @@ class Llama(nn.Module):
         self.register_buffer("sin", torch.cat((angles, angles), -1).sin(), persistent=False)
         for name, p in self.named_parameters():
             if p.ndim == 2:
-                nn.init.normal_(p, std=0.02 if "o_proj" not in name and "down" not in name else 0.02 / (2 * LAYERS) ** 0.5)
+                nn.init.normal_(
+                    p, std=0.02 if "o_proj" not in name and "down" not in name else 0.02 / (2 * LAYERS) ** 0.5
+                )
 
     def forward(self, ids: Tensor) -> Tensor:
         x = self.embed_tokens(ids)
@@ -131,7 +137,9 @@ def peer_line(word: str, label: int, answer: str, steps: str | None) -> str:
     return f"{word} P{label}: {answer}" + (f" by {steps}" if steps else "") + "\n"
 
 
-def reading(problem: Problem, rng: random.Random, right: int | None = None, peers: int | None = None) -> tuple[str, str]:
+def reading(
+    problem: Problem, rng: random.Random, right: int | None = None, peers: int | None = None
+) -> tuple[str, str]:
     """Prompt and completion of a problem with peers, of whom `right` have the right answer (drawn where None)."""
     n = peers or rng.choice((2, 3, 3, 4, 4, 4, 5))
     if right is None:
@@ -260,7 +268,10 @@ def train(stage: str, model: Llama, *, steps: int, tokens: int, seed: int, folde
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     rest = [p for n, p in model.named_parameters() if p.ndim < 2 or "embed" in n]
     if stage == "base":
-        optimisers: list[torch.optim.Optimizer] = [Muon(matrices, lr=0.02), torch.optim.AdamW(rest, lr=3e-3, weight_decay=0)]
+        optimisers: list[torch.optim.Optimizer] = [
+            Muon(matrices, lr=0.02),
+            torch.optim.AdamW(rest, lr=3e-3, weight_decay=0),
+        ]
     else:
         optimisers = [torch.optim.AdamW(model.parameters(), lr=5e-4, betas=(0.9, 0.98), weight_decay=0)]
     peaks = [o.param_groups[0]["lr"] for o in optimisers]
@@ -357,7 +368,11 @@ def save(model: Llama, folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(CONFIG, indent=1) + "\n")
     (folder / "tokenizer.json").write_text(tk.to_huggingface() + "\n")
     special = {"bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>", "pad_token": "<pad>"}
-    extra = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": CONTEXT, "clean_up_tokenization_spaces": False}
+    extra = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": CONTEXT,
+        "clean_up_tokenization_spaces": False,
+    }
     (folder / "tokenizer_config.json").write_text(json.dumps({**special, **extra}, indent=1) + "\n")
 
 
@@ -382,7 +397,16 @@ def main() -> None:
     o.work.mkdir(parents=True, exist_ok=True)
     if o.stage is None:
         args = [sys.executable, "-m", "agora.models.pocket.train", "--seed", str(o.seed), "--out", str(o.out)]
-        args += ["--work", str(o.work), "--base-steps", str(o.base_steps), "--steps", str(o.steps), "--tokens", str(o.tokens)]
+        args += [
+            "--work",
+            str(o.work),
+            "--base-steps",
+            str(o.base_steps),
+            "--steps",
+            str(o.steps),
+            "--tokens",
+            str(o.tokens),
+        ]
         subprocess.run([*args, "--stage", "base", "--threads", "2"], check=True)
         for pair in (SKILLS[:2], SKILLS[2:]):
             running = [subprocess.Popen([*args, "--stage", skill, "--threads", "1"]) for skill in pair]

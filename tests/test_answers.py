@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agora.answers import Choice, Json, Number, Text, YesNo, extract
+from agora.errors import InputError
+from agora.records import Reply
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("so it is **550**", "550"),
+        ("$550$", "550"),
+        ("Answer: $1,000", "1000"),
+        ("\\boxed{-5}", "-5"),
+        ("\\boxed{\\text{about } 7}", "7"),
+        ("Answer: \u22125", "-5"),
+        ("Answer: 1/2", "0.5"),
+        ("Answer: 142.", "142"),
+        ("Answer: 3.50", "3.5"),
+        ("Answer: -0", "0"),
+        ("The final answer is 12 apples, not 13", "12"),
+        ("I had 3, then 4", "4"),
+        ("Best P2: 664", "664"),
+        ("Answer: 1e3", "1000"),
+        ("Answer:\n 17", "17"),
+        ("nothing here", None),
+        ("P2 and B12", None),
+        ("Answer: 1/0", None),
+        ("", None),
+    ],
+)
+def test_number(text: str, value: str | None) -> None:
+    assert Number().read(text) == value
+
+
+def test_number_places() -> None:
+    assert Number(places=2).read("Answer: 0.0499") == "0.05" == Number(places=2).read("Answer: 0.05")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("Answer: B", "B"),
+        ("Answer: (B) Rome", "B"),
+        ("Answer: Rome", "B"),
+        ("\\boxed{A}", "A"),
+        ("Answer: Both", None),
+        ("Answer: A or B", None),
+        ("A good answer needs thought", None),
+        ("I think so.\nB", "B"),
+        ("Answer: option A", "A"),
+    ],
+)
+def test_choice(text: str, value: str | None) -> None:
+    assert Choice({"A": "Paris", "B": "Rome"}).read(text) == value
+
+
+def test_choice_numbers_are_not_prefixes() -> None:
+    assert Choice(["1", "10"]).read("Answer: 10") == "10"
+
+
+def test_choice_needs_two() -> None:
+    with pytest.raises(InputError):
+        Choice(["A"])
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("Answer: Yes.", "yes"), ("Answer: **no**", "no"), ("Answer: yes or no", None), ("Maybe", None)]
+)
+def test_yes_no(text: str, value: str | None) -> None:
+    assert YesNo().read(text) == value
+
+
+def test_json_takes_the_last_object_and_compares_as_data() -> None:
+    assert Json().read('{"a": 1} then {"c": [2], "b": {"x": 1}}') == '{"b": {"x": 1}, "c": [2]}'
+    assert Json(keys=("a",)).read('{"a": 1, "note": "x"}') == '{"a": 1}'
+    assert Json().read("[[[") is None
+    assert Json().read("[" * 100_000) is None
+
+
+def test_text_folds_case_and_space() -> None:
+    assert Text().read("Answer:  The   Moon.") == Text().read("the moon")
+
+
+@pytest.mark.parametrize("text", ["Answer: I don't know", "Answer: abstain", "Answer: N/A", "Answer: unknown"])
+def test_abstention_is_not_unparsed(text: str) -> None:
+    answer = extract(Number(), Reply(text, model="m"))
+    assert (answer.value, answer.why_none) == (None, "abstained")
+
+
+def test_confidence_stated_wins_over_reported_over_logprob() -> None:
+    assert extract(Number(), Reply("Answer: 4\nConfidence: 80%", model="m", confidence=0.1)).confidence == 0.8
+    assert extract(Number(), Reply("Answer: 4\nConfidence: 80%", model="m")).value == "4"
+    assert extract(Number(), Reply("Answer: 4", model="m", confidence=0.1, logprob=-1)).confidence == 0.1
+    assert extract(Number(), Reply("Answer: 4", model="m", logprob=0.0)).confidence == 1.0
+
+
+@given(st.text(max_size=400))
+def test_no_text_breaks_extraction(text: str) -> None:
+    for kind in (Number(), YesNo(), Text(), Json(), Choice(["A", "B"])):
+        extract(kind, Reply(text, model="m"))
+
+
+@given(st.integers(-(10**12), 10**12))
+def test_integers_round_trip(n: int) -> None:
+    assert Number().read(f"so\nAnswer: {n}") == str(n)
+    assert Number().read(f"Answer: {n:,}") == str(n)
