@@ -76,8 +76,6 @@ class ProtocolSpec(_Strict):
     view: ViewSpec = Field(default_factory=ViewSpec)
     memory: Literal["own_last", "own_chat", "transcript"] = "own_last"
     phases: list[Literal["critique", "revise"]] = Field(default_factory=lambda: _revise())
-        default_factory=lambda: list[Literal["critique", "revise"]](("revise",))
-    )
 
 
 class VoteSpec(_Strict):
@@ -274,13 +272,9 @@ def _explain(errors: ValidationError, data: Any, lines: Mapping[Path_, int], fil
     path: list[str | int] = []
     here: Any = data
     for part in first["loc"]:
-        if isinstance(here, dict) and part in here:
-            here = here[part]
-        elif isinstance(here, list) and isinstance(part, int):
-            here = here[part]
-        else:
-            continue
-        path.append(part)
+        if (isinstance(here, dict) and part in here) or (isinstance(here, list) and isinstance(part, int)):
+            here = here[part]  # type: ignore[index]
+            path.append(part)
     line = next((lines[tuple(path[:n])] for n in range(len(path), -1, -1) if tuple(path[:n]) in lines), None)
     where = ".".join(map(str, path))
     if first["type"] == "extra_forbidden" and path:

@@ -35,9 +35,10 @@ from agora.records import (
     Verdict,
 )
 from agora.text.agent import Agent, Shown, show
-from agora.text.moderator import Moderator
+from agora.text.moderator import Moderator, StopRule
 from agora.text.protocol import Key, Needs, Plan, Protocol
 from agora.text.topology import Topology, build
+from agora.text.votes import plurality
 
 MAX_QUESTION = 200_000  # characters
 
@@ -81,6 +82,7 @@ class Debate:
         self.protocol = protocol or Protocol()
         self.moderator = moderator or Moderator()
         self.answer_type = answer_type(answer)
+        Plan(self.protocol, self.topology, seed)  # a schedule that does not fit the graph is found now
         layered = self.protocol.schedule.kind == "layered"
         self.voters = tuple(voters) if voters is not None else self.topology.sinks if layered else self.topology.agents
         strangers = set(self.voters) - set(self.topology.agents)
@@ -89,7 +91,6 @@ class Debate:
         self.budget = budget or Budget()
         self.seed = seed
         self._name = name
-        Plan(self.protocol, self.topology, seed)  # a schedule that does not fit the graph is found now
 
     @property
     def name(self) -> str:
@@ -229,7 +230,9 @@ class _Run:
         self.rounds: list[Round] = []
         self.warnings: list[str] = []
         self.parts: list[Reply] = []
-        self.over: str | None = None  # why no further call is sent
+        self.over: str | None = None  # why the debate ended
+        self.cut: str | None = None  # which budget, if one, allows no further call
+        self._limit: BudgetError | None = None
         self._board: dict[Key, Turn] = {}
         self._chats: dict[str, list[Message]] = {}
         self._waiters: dict[Key, list[_Waiter]] = {}
@@ -268,26 +271,31 @@ class _Run:
         for index in range(last + 1):
             await self._round_event(index).wait()
             round = self._collect(index)
-            self.rounds.append(round)
             present = len(round.final) - len(round.absent)
-            if self.over is None and present < max(
-                1, math.ceil(self.debate.moderator.quorum * len(round.final) - 1e-9)
-            ):
-                self._fail(round, present)
-            reason = self.over
-            if reason is None and not self._gate(index + 1).is_set():
-                try:
-                    reason = await stop(self)
-                except BudgetError as error:
-                    reason = self._end(error)
+            if present or not index or self.cut is None:
+                self.rounds.append(round)
+            if self.cut is not None:
+                # what is under way has been paid for: go on until a round in which nobody could speak
+                reason = None if present else self.cut
+            else:
+                if present < max(1, math.ceil(self.debate.moderator.quorum * len(round.final) - 1e-9)):
+                    self._fail(round, present)
+                reason = None if self._gate(index + 1).is_set() else await self._ask_rule(stop)
             if reason is None and index == last:
-                reason = f"the hard limit of {last} rounds"
+                reason = self.cut or f"the hard limit of {last} rounds"
             self.over = reason
             self.emit(RoundOver(round, reason))
             if reason is not None:
                 group.cancel_scope.cancel()
                 return
             self._gate(index + 1).set()
+
+    async def _ask_rule(self, stop: StopRule) -> str | None:
+        try:
+            return await stop(self)
+        except BudgetError as error:
+            self._cut(error)
+            return self.cut
 
     def _fail(self, round: Round, present: int) -> None:
         reasons = dict.fromkeys(turn.error or "" for turn in round.turns if turn.reply is None)
@@ -316,7 +324,7 @@ class _Run:
         try:
             reply = await self._call(agent.model, asked, settings)
         except BudgetError as error:
-            return replace(turn, messages=asked, error=self._end(error))
+            return replace(turn, messages=asked, error=self._cut(error))
         except (InputError, TemplateError):
             raise
         except Exception as error:
@@ -425,11 +433,11 @@ class _Run:
         """Note something a reader of the verdict should know."""
         self.warnings.append(text)
 
-    def _end(self, error: BudgetError) -> str:
-        reason = f"stopped by: budget ({error.limit})"
-        if self.over is None:
-            self.over = reason
-        return reason
+    def _cut(self, error: BudgetError) -> str:
+        """Note that a budget has ended the sending of calls."""
+        if self.cut is None:
+            self.cut, self._limit = f"stopped by: budget ({error.limit})", error
+        return str(error)
 
     # ---- waiting ---------------------------------------------------------------------------------------------
 
@@ -462,7 +470,7 @@ class _Run:
         if counts.total() == len(self.debate.agents):
             done.set()
         elif (
-            self.over is None
+            self.cut is None
             and turn.round < moderator.last
             and not (gate := self._gate(turn.round + 1)).is_set()
             and not moderator.stop.may_stop(turn.round, counts)
@@ -495,7 +503,7 @@ class _Run:
     def _deciding(self) -> list[Turn]:
         """The voters' turns of the last round; after a budget has cut it, each voter's last answer."""
         final = self.rounds[-1].final
-        if not (self.over or "").startswith("stopped by: budget"):
+        if self.cut is None:
             return [final[name] for name in self.debate.voters]
         turns = []
         for name in self.debate.voters:
@@ -505,18 +513,14 @@ class _Run:
 
     async def _verdict(self) -> Verdict:
         debate, turns = self.debate, self._deciding()
-        if all(turn.reply is None for turn in turns) and (self.over or "").startswith("stopped by: budget"):
-            limit = (self.over or "").partition("(")[2].rstrip(")")
+        if self._limit is not None and all(turn.reply is None for turn in turns):
             raise BudgetError(
-                f"the budget of {getattr(debate.budget, limit)} {limit} ended the run before any agent had answered.",
-                limit=limit,
+                f"{self._limit.message.rstrip('.')} and no agent had answered.",
+                limit=self._limit.limit,
                 hint="Raise it, or use fewer agents.",
             )
         ruling = await debate.moderator.decide.decide(self, turns)
         first = [self.rounds[0].final[name] for name in debate.voters]
-        from agora.text.votes import (
-            plurality,
-        )  # the round-0 vote beside the final one, by the same count where it is one
 
         counted = {"weight": w} if (w := getattr(debate.moderator.decide, "weight", None)) else {}
         initial = plurality(first, initial=first, seed=self.seed, **counted)

@@ -255,7 +255,7 @@ def test_a_judge_that_fails_falls_back_on_the_vote() -> None:
     )  # fmt: skip
     verdict = debate.run("q?")
     assert verdict.answer == "1"
-    assert sum("gone" in w for w in verdict.warnings) == 2
+    assert sum("gone" in w for w in verdict.warnings) == 3  # after both rounds, and at the end
 
 
 @pytest.mark.anyio
@@ -284,13 +284,15 @@ async def test_cancellation_leaves_nothing_behind() -> None:
             raise ZeroDivisionError
     assert len(ended) in (2, 3, 4, 5, 6)
     if hasattr(anyio, "get_running_tasks"):
-        assert len(anyio.get_running_tasks()) <= 2
+        names = [str(task.name) for task in anyio.get_running_tasks()]
+        assert not [name for name in names if name in ("a", "b", "moderator")]
 
 
 @pytest.mark.anyio
 async def test_watch_raises_what_ended_the_debate() -> None:
-    with pytest.raises(QuorumError):
-        async with Debate(agents([ModelError("no")])).watch("q?") as events:
+    debate = Debate(agents([ModelError("no")]))
+    with pytest.raises(QuorumError):  # noqa: PT012
+        async with debate.watch("q?") as events:
             async for _ in events:
                 pass
 
@@ -328,6 +330,7 @@ def test_budget_ends_with_the_best_verdict_so_far() -> None:
     assert verdict.usage.calls == 4
     assert verdict.reason.startswith("stopped by: budget (calls)")
     assert sum(verdict.support.values()) == 3
+    assert verdict.rounds[-1].index == 1
 
 
 def test_budget_without_an_answer() -> None:

@@ -179,7 +179,7 @@ class Session:
             self._keys[i, slots, :, at] = _rotate(h[:, 1], cos, sin)
             self._values[i, slots, :, at] = h[:, 2]
             keys, values = self._keys[i, pick, :, :longest], self._values[i, pick, :, :longest]
-            scores = np.matmul(q[:, :, None] * np.float32(w.head**-0.5), keys.swapaxes(-1, -2))
+            scores: Array = np.matmul(q[:, :, None] * np.float32(w.head**-0.5), keys.swapaxes(-1, -2))
             if hidden is not None:
                 np.copyto(scores, -np.inf, where=hidden)
                 values = np.where(hidden.swapaxes(-1, -2), np.float32(0), values)  # stale memory may hold NaN
@@ -188,8 +188,8 @@ class Session:
             x = x + _swiglu(_rms(x, w.epsilon) @ up) @ down
         for slot in slots:
             self.lengths[slot] += 1
-        logits: Array = _rms(x, w.epsilon) * w.norm @ w.unembedding
-        return logits
+        out: Array = np.asarray(_rms(x, w.epsilon) * w.norm @ w.unembedding, np.float32)
+        return out
 
 
 def _rms(x: Array, epsilon: float) -> Array:
