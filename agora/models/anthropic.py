@@ -62,7 +62,8 @@ class AnthropicModel:
             ModelError: translated from the SDK's errors.
         """
         system = "\n\n".join(m.content for m in messages if m.role == "system")
-        sampling = {
+        # the SDK's typed arguments no longer include sampling, the API does
+        body = {
             "system": system or None,
             "temperature": settings.temperature,
             "top_p": settings.top_p,
@@ -73,8 +74,7 @@ class AnthropicModel:
                 model=self._model,
                 max_tokens=settings.max_tokens or DEFAULT_MAX_TOKENS,
                 messages=[{"role": m.role, "content": m.content} for m in messages if m.role != "system"],
-                **{k: v for k, v in sampling.items() if v is not None},
-                extra_body=self._extra or None,
+                extra_body={**{k: v for k, v in body.items() if v is not None}, **self._extra},
             )
             if done.stop_reason == "refusal":
                 raise FilterError("the model's safety filter withheld the reply.", model=self.name)

@@ -29,7 +29,9 @@ ASK = [Message("system", "Be brief."), Message("user", "2+2?")]
 OPENAI = {
     "id": "x", "object": "chat.completion", "created": 1, "model": "m",
     "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "4"}}],
-    "usage": {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11, "prompt_tokens_details": {"cached_tokens": 5}},
+    "usage": {
+        "prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11, "prompt_tokens_details": {"cached_tokens": 5},
+    },
 }  # fmt: skip
 ANTHROPIC = {
     "id": "x", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn", "stop_sequence": None,
