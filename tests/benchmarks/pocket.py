@@ -73,6 +73,7 @@ async def measure(n: int, seed: int) -> dict[str, Any]:
     best = max(SKILLS, key=lambda name: chosen[name])
 
     methods: dict[str, Row] = {}
+    names = ("mean", "low", "high")
     skills: dict[str, dict[str, Row]] = {}
     moves: Counter[tuple[int, bool, bool]] = Counter()
     followed = Counter[bool]()
@@ -94,9 +95,8 @@ async def measure(n: int, seed: int) -> dict[str, Any]:
         note("any member right (oracle)", p, p.answer if p.answer in verdict.rounds[0].answers.values() else None)
         for r in verdict.rounds:
             for weight, label in (("one", "vote"), ("confidence", "confidence-weighted vote")):
-                note(
-                    f"{'first answers' if not r.index else f'debate round {r.index}'}, {label}", p, _vote(r, weight, i)
-                )
+                when = f"debate round {r.index}" if r.index else "first answers"
+                note(f"{when}, {label}", p, _vote(r, weight, i))
         for before, after in zip(verdict.rounds, verdict.rounds[1:], strict=False):
             for name in SKILLS:
                 was, now = before.final[name].value == p.answer, after.final[name].value == p.answer
@@ -106,17 +106,16 @@ async def measure(n: int, seed: int) -> dict[str, Any]:
                 followed[bool(turn.reply and turn.reply.text.startswith("Best"))] += 1
         many = await sampled(best, p, len(SKILLS) * (ROUNDS + 1), 0.8)
         note(f"self-consistency of pocket:{best}, {len(many)} calls", p, voted(many, seed=i))
-    if n and (verdict := None) is None:
-        took = time.perf_counter() - begun
+    took = time.perf_counter() - begun
     last = f"debate round {ROUNDS}, confidence-weighted vote"
     single = f"self-consistency of pocket:{best}, {len(SKILLS) * (ROUNDS + 1)} calls"
     return {
         "problems": n,
         "seed": seed,
-        "accuracy": {name: dict(zip(("mean", "low", "high"), wilson(row), strict=True)) for name, row in methods.items()},
+        "accuracy": {name: dict(zip(names, wilson(row), strict=True)) for name, row in methods.items()},
         "by_skill": {m: {s: sum(row) / len(row) for s, row in by.items()} for m, by in skills.items()},
         "debate minus": {
-            other: dict(zip(("mean", "low", "high"), paired(methods[last], methods[other]), strict=True))
+            other: dict(zip(names, paired(methods[last], methods[other]), strict=True))
             for other in (single, f"pocket:{best}", "first answers, vote", "first answers, confidence-weighted vote")
         },
         "transitions": {
@@ -179,9 +178,8 @@ def main() -> None:
         )
     for name, counts in data["transitions"].items():
         print(f"{name}: " + ", ".join(f"{move} {count}" for move, count in counts.items()))
-    print(
-        f"turns that adopt a line: {100 * data['turns that adopt a line']:.0f}%; {data['calls per debate']:.0f} calls a debate"
-    )
+    share, calls = 100 * data["turns that adopt a line"], data["calls per debate"]
+    print(f"turns that adopt a line: {share:.0f}%; {calls:.0f} calls a debate")
     rates = ", ".join(f"{name} {rate:.0f}" for name, rate in data["decoded tokens per CPU second"].items())
     print(f"decoded tokens per CPU second: {rates}")
 

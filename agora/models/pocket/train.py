@@ -33,7 +33,7 @@ except ImportError:  # pragma: no cover
 
 WIDTH, LAYERS, HEADS, HIDDEN, CONTEXT, THETA = 128, 4, 4, 352, 512, 10000.0
 # steps of each specialist: the base has learnt mul by itself, and sum hardly at all
-STEPS = {"sum": 1800, "sort": 1300, "mod": 900, "mul": 900}
+STEPS = {"sum": 1500, "sort": 1300, "mod": 700, "mul": 700}
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
     "model_type": "llama",
@@ -270,13 +270,11 @@ def train(stage: str, model: Llama, *, steps: int, tokens: int, seed: int, folde
     """Train one stage in place; checkpoints into `folder`, resumes from there."""
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     rest = [p for n, p in model.named_parameters() if p.ndim < 2 or "embed" in n]
-    if stage == "base":
-        optimisers: list[torch.optim.Optimizer] = [
-            Muon(matrices, lr=0.02),
-            torch.optim.AdamW(rest, lr=3e-3, weight_decay=0),
-        ]
-    else:
-        optimisers = [torch.optim.AdamW(model.parameters(), lr=7e-4, betas=(0.9, 0.98), weight_decay=0)]
+    rates = (0.02, 3e-3) if stage == "base" else (0.012, 1.5e-3)
+    optimisers: list[torch.optim.Optimizer] = [
+        Muon(matrices, lr=rates[0]),
+        torch.optim.AdamW(rest, lr=rates[1], weight_decay=0),
+    ]
     peaks = [o.param_groups[0]["lr"] for o in optimisers]
     path, start = folder / f"{stage}.pt", 0
     if path.exists():
