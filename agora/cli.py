@@ -345,9 +345,9 @@ def _summary(v: Verdict) -> None:
     click.echo("")
     click.secho(f"Verdict: {_short(v.answer, 300) if v.answer is not None else 'no answer'}", bold=True, nl=False)
     click.echo(f"  ({_short(v.reason, 300)}{sure})")
-    if v.text and v.text.strip().casefold() != (v.answer or "").casefold():
+    if v.answer is not None and v.text.strip().casefold() not in ("", v.answer.casefold()):
         click.echo(f"  {_short(v.text, 600)}")
-    before = "the same" if v.initial == v.answer else v.initial if v.initial is not None else "no answer"
+    before = "no answer" if v.initial is None else "the same" if v.initial == v.answer else v.initial
     if len(v.rounds) > 1:
         click.echo(f"  before the debate: {_short(before, 100)} (the first answers' vote)")
     for change in v.changes:
@@ -357,7 +357,8 @@ def _summary(v: Verdict) -> None:
             f"{_short(change.after or 'none', 40)} in round {change.round}{after}"
         )
     for d in v.dissent:
-        click.echo(f"  dissent: {_clean(d.agent)} says {_short(d.answer or 'nothing that could be read', 60)}")
+        word = "dissent" if v.answer is not None else "undecided"
+        click.echo(f"  {word}: {_clean(d.agent)} says {_short(d.answer or 'nothing that could be read', 60)}")
     for warning in v.warnings:
         click.echo(f"  note: {_short(warning, 300)}")
     cost = "unknown" if v.usage.usd is None else f"${v.usage.usd:.4f}"

@@ -18,12 +18,12 @@ PALETTE = ("#4477AA", "#CC6677", "#228833", "#B8860B", "#66AACC", "#AA3377", "#7
 _INK = "color-mix(in srgb, currentColor 55%, transparent)"
 
 
-def topology_svg(topology: Topology, size: int = 360) -> str:
+def topology_svg(topology: Topology, size: int = 420) -> str:
     """A topology as one SVG: agents on a circle (by layer where the graph has no cycle), arrows from who is read to who
     reads; a double-headed line where both read each other."""
     agents = topology.agents
     n = len(agents)
-    spots = _spots(topology, size)
+    spots, rows = _spots(topology, size)
     r = max(3.0, min(15.0, 130 / max(n, 1) ** 0.8 + 3))
     edges = set(topology.edges)
     uid = hashlib.sha1(repr((agents, topology.edges)).encode()).hexdigest()[:8]
@@ -56,15 +56,27 @@ def topology_svg(topology: Topology, size: int = 360) -> str:
         )
         if n <= 24:
             name = agent if len(agent) <= 14 else agent[:13] + "…"
-            below = y + r + 14
-            lines.append(
-                f'<text x="{x:.1f}" y="{below:.1f}" text-anchor="middle" fill="currentColor">{escape(name)}</text>'
-            )
+            lines.append(_label(name, x - size / 2, y - size / 2 + 6, x, y, r, rows=rows))
     return "\n".join((*lines, "</svg>"))
 
 
-def _spots(topology: Topology, size: int) -> dict[str, tuple[float, float]]:
-    agents, margin = topology.agents, 44
+def _label(name: str, dx: float, dy: float, x: float, y: float, r: float, *, rows: bool) -> str:
+    """A name beside its agent, on the outer side of a circle, where no edge runs."""
+    away = math.hypot(dx, dy)
+    if rows:
+        spot = f'x="{x + r + 4:.1f}" y="{y + 4:.1f}" text-anchor="start"'
+    elif away < 1 or abs(dx) < 0.35 * away:
+        above = away >= 1 and dy < 0
+        spot = f'x="{x:.1f}" y="{y - r - 6 if above else y + r + 14:.1f}" text-anchor="middle"'
+    else:
+        side = 1 if dx > 0 else -1
+        spot = f'x="{x + side * (r + 4):.1f}" y="{y + 4:.1f}" text-anchor="{"start" if side > 0 else "end"}"'
+    return f'<text {spot} fill="currentColor">{escape(name)}</text>'
+
+
+def _spots(topology: Topology, size: int) -> tuple[dict[str, tuple[float, float]], bool]:
+    """Where each agent stands, and whether they stand in rows."""
+    agents, margin = topology.agents, 90 if len(topology.agents) <= 24 else 20
     if len(agents) > 1 and topology.edges:
         try:
             depth = topology.layers()
@@ -72,21 +84,22 @@ def _spots(topology: Topology, size: int) -> dict[str, tuple[float, float]]:
             depth = {}
         if depth and max(depth.values()) > 0:
             rows = [[a for a in agents if depth[a] == level] for level in range(max(depth.values()) + 1)]
-            return {
+            places = {
                 agent: (
                     size * (i + 1) / (len(row) + 1),
-                    margin + (size - 2 * margin) * level / max(1, len(rows) - 1),
+                    40 + (size - 90) * level / max(1, len(rows) - 1),
                 )
                 for level, row in enumerate(rows)
                 for i, agent in enumerate(row)
             }
+            return places, True
     if len(agents) == 1:
-        return {agents[0]: (size / 2, size / 2)}
+        return {agents[0]: (size / 2, size / 2)}, False
     radius, spots = size / 2 - margin, {}
     for i, agent in enumerate(agents):
         angle = 2 * math.pi * i / len(agents) - math.pi / 2
         spots[agent] = (size / 2 + radius * math.cos(angle), size / 2 - 6 + radius * math.sin(angle))
-    return spots
+    return spots, False
 
 
 def verdict_html(v: Verdict) -> str:
