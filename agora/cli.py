@@ -83,7 +83,7 @@ def ask(question: str, models: tuple[str, ...], answer: str, topology: str, roun
         same = [m for m in models if m.rpartition(":")[2] == name]
         agents.append(Agent(name if len(same) == 1 else f"{name}-{i + 1}", load_model(text)))
     small = all(model.startswith("pocket:") for model in models)
-    view = View(own="peer", confidence=True) if small else View()
+    view = View(text="answer", own="peer", confidence=True) if small else View()
     debate = Debate(
         agents,
         topology=topology,

@@ -63,7 +63,7 @@ async def measure(n: int, seed: int) -> dict[str, Any]:
     problems = generate(seed, n)
     group = [Agent(skill, PocketModel(skill)) for skill in SKILLS]
     debate = Debate(
-        group, answer="number", protocol=Protocol(view=View(own="peer", confidence=True)),
+        group, answer="number", protocol=Protocol(view=View(text="answer", own="peer", confidence=True)),
         moderator=Moderator(rounds(ROUNDS), Vote("confidence", "seeded")),
     )  # fmt: skip
     chosen: Counter[str] = Counter()

@@ -80,10 +80,10 @@ def test_template_and_training_agree() -> None:
     """What the model is shown in a debate is, character for character, what it was trained on."""
     shown = [
         Shown("Peer 1", "10*9=90. 6*9=54. 90+54=144. Answer: 144", "144", 0.995, 0),
-        Shown("Peer 2", "Best P1: 145", "145", 0.95, 1),
+        Shown("Peer 2", "Best P1: 145", "145", 0.4, 1),
         Shown("Peer 3", "", "12", None, 0),
         Shown("Peer 4", "no idea", None, 0.1, 0),
-        Shown("Peer 5", "", "7", 0.2, 0),
+        Shown("Peer 5", "", "7", 0.02, 0),
     ]
     text = shipped("revise", "pocket").render(question=QUESTION, peers=shown)
     assert text == (

@@ -12,7 +12,6 @@ import anyio.to_thread
 
 from agora.errors import ContextError, InputError, RefusalError
 from agora.model import Settings
-from agora.models.pocket import problems, tokenizer
 from agora.records import Message, Reply, Usage
 
 if TYPE_CHECKING:
@@ -49,11 +48,15 @@ class PocketModel:
     @property
     def vocabulary(self) -> Sequence[str]:
         """The text of each token id."""
+        from agora.models.pocket import tokenizer
+
         return tokenizer.VOCABULARY
 
     @property
     def stop_tokens(self) -> frozenset[int]:
         """Ids that end an answer."""
+        from agora.models.pocket import tokenizer
+
         return frozenset((tokenizer.EOS,))
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
@@ -63,6 +66,8 @@ class PocketModel:
             RefusalError: if the question is none that it can read.
             ContextError: if the prompt is too long.
         """
+        from agora.models.pocket import problems, tokenizer  # late: both are run as commands too
+
         text = messages[-1].content if messages else ""
         if not text.startswith("Q: "):
             text = f"Q: {text.strip()}\nA: "
@@ -83,6 +88,8 @@ class PocketModel:
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of token ids."""
+        from agora.models.pocket import tokenizer
+
         return tokenizer.decode(tokens)
 
     def session(self) -> Session:
