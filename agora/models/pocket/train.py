@@ -356,7 +356,10 @@ def gates(model: Llama, n: int = 200) -> str:
     read = [reading(p, rng, right=1, peers=3) for p in problems]
     texts = complete(model, [p for p, _ in read])
     scores["one right of three"] = sum(final(t) == p.answer for t, p in zip(texts, problems, strict=True)) / n
-    return "gates: " + ", ".join(f"{k} {v:.1%}" for k, v in scores.items())
+    wanted = {"copying": 0.95, "one right of three": 0.9}
+    missed = [f"{name} wants {least:.0%}" for name, least in wanted.items() if scores[name] < least]
+    shown = ", ".join(f"{name} {score:.1%}" for name, score in scores.items())
+    return f"gates: {shown}: {'missed: ' + ', '.join(missed) if missed else 'passed'}"
 
 
 def save(model: Llama, folder: Path) -> None:
