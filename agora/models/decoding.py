@@ -52,9 +52,12 @@ def decode(
         feed: list[tuple[int, Sequence[int]]] = [(slots[i], prompts[i]) for i in live]
         while live and not (cancelled and cancelled.is_set()):
             logits = session.forward(feed)
+            best, logprobs = greedy(logits)
             going, feed = [], []
             for row, i in enumerate(live):
-                token, logprob = sample(logits[row], settings[i], draws[i])
+                token, logprob = best[row], logprobs[row]
+                if settings[i].temperature:
+                    token, logprob = sample(logits[row], settings[i], draws[i])
                 out[i].logprobs.append(logprob)
                 if token in stop_tokens:
                     out[i].finish = "stop"
@@ -68,6 +71,19 @@ def decode(
         for slot in slots:
             session.free(slot)
     return out
+
+
+def greedy(logits: NDArray[np.float32]) -> tuple[list[int], list[float]]:
+    """The likeliest token of each row, (rows, vocabulary), and its log-probability.
+
+    Raises:
+        ValueError: if the logits hold NaN.
+    """
+    tokens = logits.argmax(1)
+    top = logits[np.arange(len(tokens)), tokens]
+    if np.isnan(top).any():
+        raise ValueError("the model gave NaN for the next token")
+    return tokens.tolist(), (-np.log(np.exp(logits - top[:, None]).sum(1))).tolist()
 
 
 def sample(logits: NDArray[np.float32], settings: Settings, draw: np.random.Generator) -> tuple[int, float]:

@@ -114,7 +114,15 @@ def test_samples_repeat_with_their_seed() -> None:
 
 
 @pytest.mark.parametrize(
-    "question", ["What is love?", "", "Ida has 160 boxes of 9 cups. How many cups in all?", "x" * 10**6]
+    "question",
+    [
+        "What is love?",
+        "",
+        "Ida puts 98 maps in bags of 0. How many maps are left over?",
+        "Ida has 10 maps. Ida loses 43 and gets 50. How many maps now?",
+        "Ida has 160 boxes of 9 cups. How many cups in all?",
+        "x" * 10**6,
+    ],
 )
 def test_what_it_cannot_read_is_refused(question: str) -> None:
     with pytest.raises(RefusalError, match="it reads only small word problems"):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -78,9 +81,11 @@ class Weights:
             return np.ascontiguousarray(np.concatenate([tensors[f"{prefix}{n}.weight"] for n in names]).T)
 
         first, second = (tensors[f"{prefix}{n}.weight"] for n in ("input_layernorm", "post_attention_layernorm"))
-        # the norms' gains are folded into the matrices that follow them
+        # the norms' gains are folded into the matrices that follow them, and so is the scale of the scores
+        qkv = first[:, None] * matrix(*(f"self_attn.{n}_proj" for n in "qkv"))
+        qkv[:, : self.width] *= (self.width // self.heads) ** -0.5
         return (
-            np.ascontiguousarray(first[:, None] * matrix(*(f"self_attn.{n}_proj" for n in "qkv"))),
+            np.ascontiguousarray(qkv),
             matrix("self_attn.o_proj"),
             np.ascontiguousarray(second[:, None] * matrix("mlp.gate_proj", "mlp.up_proj")),
             matrix("mlp.down_proj"),
@@ -134,6 +139,10 @@ class Session:
         for slot, tokens in batch:
             if not tokens or self.lengths[slot] + len(tokens) > self.weights.context:
                 raise ValueError("a sequence needs at least one token, and at most as many as the context holds")
+        with _one_thread():
+            return self._forward(batch)
+
+    def _forward(self, batch: Sequence[tuple[int, Sequence[int]]]) -> Array:
         out = np.empty((len(batch), len(self.weights.embedding)), np.float32)
         single = [i for i, (_, tokens) in enumerate(batch) if len(tokens) == 1]
         if single:
@@ -154,7 +163,7 @@ class Session:
             q, k = _rotate(h[0], cos, sin), _rotate(h[1], cos, sin)
             keys, values = self._keys[i, slot], self._values[i, slot]
             keys[:, start:end], values[:, start:end] = k, h[2]
-            scores = q @ keys[:, :end].transpose(0, 2, 1) * (w.head**-0.5)
+            scores = q @ keys[:, :end].transpose(0, 2, 1)
             scores[:, hidden] = -np.inf
             y = _softmax(scores) @ values[:, :end]
             x = x + y.transpose(1, 0, 2).reshape(t, w.width) @ o
@@ -168,18 +177,19 @@ class Session:
         at = np.array([self.lengths[slot] for slot in slots])
         longest = int(at.max()) + 1
         x = w.embedding[tokens]
-        cos, sin = w.cos[at][:, None], w.sin[at][:, None]
+        cos, sin = w.cos[at][:, None, None], w.sin[at][:, None, None]
         ragged = int(at.min()) + 1 != longest
         hidden = (np.arange(longest)[None, :] > at[:, None])[:, None, None, :] if ragged else None
         together = slots == list(range(slots[0], slots[0] + n))
         pick: Any = slice(slots[0], slots[0] + n) if together else slots
         for i, (qkv, o, up, down) in enumerate(w.layers):
             h = (_rms(x, w.epsilon) @ qkv).reshape(n, 3, w.heads, w.head)
-            q = _rotate(h[:, 0], cos, sin)
-            self._keys[i, slots, :, at] = _rotate(h[:, 1], cos, sin)
+            turned = _rotate(h[:, :2], cos, sin)  # queries and keys at once
+            q = turned[:, 0]
+            self._keys[i, slots, :, at] = turned[:, 1]
             self._values[i, slots, :, at] = h[:, 2]
             keys, values = self._keys[i, pick, :, :longest], self._values[i, pick, :, :longest]
-            scores: Array = np.matmul(q[:, :, None] * np.float32(w.head**-0.5), keys.swapaxes(-1, -2))
+            scores: Array = np.matmul(q[:, :, None], keys.swapaxes(-1, -2))
             if hidden is not None:
                 np.copyto(scores, -np.inf, where=hidden)
                 values = np.where(hidden.swapaxes(-1, -2), np.float32(0), values)  # stale memory may hold NaN
@@ -192,6 +202,55 @@ class Session:
         return out
 
 
+@lru_cache(maxsize=1)
+def _openblas() -> tuple[Any, Any] | None:
+    """Getter and setter of the threads of the OpenBLAS in the wheel of numpy; None where numpy has another BLAS."""
+    home = Path(np.__file__).parent
+    for folder in (home.parent / "numpy.libs", home / ".dylibs", home.parent / "numpy" / ".libs"):
+        for path in sorted(folder.glob("*openblas*")):
+            try:
+                library = ctypes.CDLL(str(path))
+            except OSError:
+                continue
+            for prefix, suffix in (("scipy_", "64_"), ("scipy_", ""), ("", "64_"), ("", "")):
+                try:
+                    get = getattr(library, f"{prefix}openblas_get_num_threads{suffix}")
+                    return get, getattr(library, f"{prefix}openblas_set_num_threads{suffix}")
+                except AttributeError:
+                    continue
+    return None
+
+
+_lock = threading.Lock()
+_inside = _outside_threads = 0
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Within it OpenBLAS uses one thread: on matrices this small its threads mostly wait for each other.
+
+    The number belongs to the process, so whoever comes first notes it and whoever leaves last puts it back.
+    """
+    global _inside, _outside_threads
+    blas = _openblas()
+    if blas is None:
+        yield
+        return
+    get, put = blas
+    with _lock:
+        if _inside == 0:
+            _outside_threads = get()
+            put(1)
+        _inside += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if _inside == 0:
+                put(_outside_threads)
+
+
 def _rms(x: Array, epsilon: float) -> Array:
     scale = np.sqrt(np.einsum("ij,ij->i", x, x)[:, None] / np.float32(x.shape[1]) + np.float32(epsilon))
     scaled: Array = (x / scale).astype(np.float32, copy=False)
@@ -200,7 +259,11 @@ def _rms(x: Array, epsilon: float) -> Array:
 
 def _rotate(x: Array, cos: Array, sin: Array) -> Array:
     half = x.shape[-1] // 2
-    turned: Array = x * cos + np.concatenate((x[..., half:], x[..., :half]), -1) * sin
+    swapped = np.empty_like(x)
+    swapped[..., :half], swapped[..., half:] = x[..., half:], x[..., :half]
+    swapped *= sin
+    turned: Array = x * cos
+    turned += swapped
     return turned
 
 
@@ -212,6 +275,10 @@ def _softmax(scores: Array) -> Array:
 
 
 def _swiglu(h: Array) -> Array:
-    gate, up = np.split(h, 2, -1)
-    out: Array = (gate / (1 + np.exp(-gate)) * up).astype(np.float32, copy=False)
+    half = h.shape[1] // 2
+    gate, up = h[:, :half], h[:, half:]
+    out: Array = np.exp(-gate)
+    out += 1
+    np.divide(gate, out, out=out)
+    out *= up
     return out

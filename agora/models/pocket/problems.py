@@ -146,8 +146,18 @@ def skill_of(question: str) -> str | None:
     for skill, pattern in _GRAMMAR.items():
         match = pattern.fullmatch(question.strip())
         if match and all(len(group) <= 2 for group in match.groups() if group.isdigit()):
-            return skill
+            return skill if _workable(skill, match.groups()) else None
     return None
+
+
+def _workable(skill: str, groups: tuple[str, ...]) -> bool:
+    """Whether a question has an answer: no bags of 0, nobody gives away what it has not."""
+    if skill == "mod":
+        return int(groups[1]) > 0
+    if skill == "sum":
+        first = int(groups[0]) + int(groups[2]) * (1 if groups[1] in GAINS else -1)
+        return first >= 0 and first + int(groups[4]) * (1 if groups[3] in GAINS else -1) >= 0
+    return True
 
 
 def work(question: str, rng: random.Random | None = None) -> tuple[str, str]:
@@ -161,7 +171,7 @@ def work(question: str, rng: random.Random | None = None) -> tuple[str, str]:
         The working, and the answer as digits.
 
     Raises:
-        ValueError: if the question is not of the grammar, or is one that cannot be worked (a bag of 0).
+        ValueError: if the question is not of the grammar.
     """
     skill = skill_of(question)
     if skill is None:
@@ -207,8 +217,6 @@ def work(question: str, rng: random.Random | None = None) -> tuple[str, str]:
         picked = numbers[-1 - k] if groups[2] == "largest" else numbers[k]
         return f"{' '.join(map(str, numbers))}. {groups[1]} {groups[2]}={picked}.", str(picked)
     a, m = int(groups[0]), int(groups[1])
-    if m == 0:
-        raise ValueError("bags of 0 cannot be filled")
     quotient = a // m + (rng.choice((1, -1)) if rng and wrong == 0 and a // m > 1 else 0)
     full = quotient * m
     rest = slip(1, abs(a - full)) if rng else a - full
