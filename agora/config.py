@@ -215,7 +215,7 @@ def read(path: str | Path) -> str:
         raise ConfigError("this is not a text file (UTF-8).", file=name) from error
 
 
-def override(data: dict[str, Any], settings: Sequence[str], lines: dict[Path_, int] | None = None) -> None:
+def override(data: dict[str, Any], settings: Sequence[str]) -> None:
     """Set values by dotted path in place: `moderator.stop=rounds(1)`.
 
     Raises:

@@ -353,7 +353,7 @@ class _Run:
         said = [] if protocol.memory != "transcript" else self._transcript(agent.name, read, turns, index)
         history = show(
             said,
-            replace(view, names="named") if view.names == "named" else view,
+            view,
             seed=self.seed,
             reader=me,
             order=self.order,
