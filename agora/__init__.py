@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from agora.answers import Choice, Json, Number, Text, YesNo
     from agora.budget import Budget
-    from agora.errors import AgoraError, BudgetError, DebateError, InputError, ModelError
+    from agora.calls import ask, limited
+    from agora.errors import AgoraError, BudgetError, DebateError, InputError, ModelError, StoreError
+    from agora.journal import Journal
     from agora.model import Model, Settings, TokenModel
     from agora.models.scripted import ScriptedModel
     from agora.records import Answer, Message, Reply, Round, Turn, Usage, Verdict
@@ -24,7 +26,11 @@ __version__ = "0.1.0"
 _EXPORTS = {
     **dict.fromkeys(("Choice", "Json", "Number", "Text", "YesNo"), "agora.answers"),
     "Budget": "agora.budget",
-    **dict.fromkeys(("AgoraError", "BudgetError", "DebateError", "InputError", "ModelError"), "agora.errors"),
+    **dict.fromkeys(
+        ("AgoraError", "BudgetError", "DebateError", "InputError", "ModelError", "StoreError"), "agora.errors"
+    ),
+    **dict.fromkeys(("ask", "limited"), "agora.calls"),
+    "Journal": "agora.journal",
     **dict.fromkeys(("Model", "Settings", "TokenModel"), "agora.model"),
     "ScriptedModel": "agora.models.scripted",
     **dict.fromkeys(("Answer", "Message", "Reply", "Round", "Turn", "Usage", "Verdict"), "agora.records"),
@@ -47,6 +53,7 @@ __all__ = [
     "Debate",
     "DebateError",
     "InputError",
+    "Journal",
     "Json",
     "Message",
     "Model",
@@ -60,6 +67,7 @@ __all__ = [
     "ScriptedModel",
     "Settings",
     "StopRule",
+    "StoreError",
     "Text",
     "TokenModel",
     "Topology",
@@ -70,6 +78,8 @@ __all__ = [
     "Vote",
     "YesNo",
     "__version__",
+    "ask",
+    "limited",
 ]  # fmt: skip
 
 

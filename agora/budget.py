@@ -1,22 +1,28 @@
-"""Limits on what a run may take, and the meter that holds them."""
+"""Limits on what a run may take, the meter that holds them, and prices."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
 
 from agora.errors import BudgetError, InputError
 from agora.records import Usage
 
+USUAL_OUTPUT = 400  # tokens a reply is taken to have where nothing better is known
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Limits of one run; None is no limit.
+    """Limits of one run; None is no limit. All are checked before a call is sent, with an estimate of what it will take.
 
     Attributes:
         calls: most model calls, the moderator's included. Never exceeded.
-        tokens: no further call once this many tokens (in and out) are used.
-        usd: no further call once this much is spent; a call of unknown price ends the run's budget at once.
+        tokens: most tokens, in and out.
+        usd: most to spend; a call of unknown price is not sent.
         seconds: wall time; calls under way at that moment are cut off.
     """
 
@@ -33,40 +39,135 @@ class Budget:
 
 
 class Meter:
-    """Counts against a budget. One per run."""
+    """Counts against a budget. One per run, or one for a batch of runs (`agora.calls.limited`).
 
-    def __init__(self, budget: Budget) -> None:
+    Args:
+        budget: the limits.
+        used: what has been taken already: a resumed run's calls.
+    """
+
+    def __init__(self, budget: Budget, used: Usage = Usage()) -> None:
         self.budget = budget
         self.begun = time.monotonic()
-        self.sent = 0
-        self.used = Usage()
+        self.used = used
+        self.held = Usage()  # estimates of the calls under way
 
-    def reserve(self) -> None:
-        """Count a call that is about to be sent.
+    def expect(self, input_tokens: int, max_tokens: int | None) -> Usage:
+        """What a call with this prompt will take: as much output as the calls so far on average, `max_tokens` at most."""
+        usual = self.used.output_tokens // self.used.calls if self.used.calls else USUAL_OUTPUT
+        return Usage(1, input_tokens, usual if max_tokens is None else min(usual, max_tokens))
+
+    def reserve(self, expected: Usage, model: str = "a model") -> None:
+        """Hold what a call that is about to be sent is expected to take.
 
         Raises:
             BudgetError: if it must not be sent.
         """
-        b = self.budget
-        if b.calls is not None and self.sent >= b.calls:
-            self._stop("calls", f"{b.calls} calls")
-        if b.tokens is not None and self.used.tokens >= b.tokens:
-            self._stop("tokens", f"{b.tokens} tokens")
-        if b.usd is not None and (self.used.usd is None or self.used.usd >= b.usd):
-            known = self.used.usd is not None
-            self._stop("usd", f"{b.usd} USD" if known else f"{b.usd} USD, as a call's price is unknown")
+        b, taken = self.budget, self.used + self.held
+        if b.calls is not None and taken.calls + expected.calls > b.calls:
+            self._stop("calls", f"the budget of {b.calls} calls is used up.")
+        if b.tokens is not None and taken.tokens + expected.tokens > b.tokens:
+            self._stop("tokens", f"the budget of {b.tokens} tokens does not allow another call: {taken.tokens} are used "
+                                 f"or under way, and it would take about {expected.tokens}.")  # fmt: skip
+        if b.usd is not None:
+            if taken.usd is None or expected.usd is None:
+                self._stop("usd", f"the budget of {b.usd} USD cannot be kept, as the price of {model} is not known.",
+                           "Give it: `price: {input: 0.25, output: 2}`, in USD per million tokens.")  # fmt: skip
+            elif taken.usd + expected.usd > b.usd or (expected.usd and taken.usd >= b.usd):
+                self._stop("usd", f"the budget of {b.usd} USD does not allow another call: {taken.usd:.4f} USD are spent "
+                                  f"or under way, and it would cost about {expected.usd:.4f}.")  # fmt: skip
         if (left := self.seconds_left()) is not None and left <= 0:
-            self._stop("seconds", f"{b.seconds} seconds")
-        self.sent += 1
+            raise self.timed_out()
+        self.held = taken_plus(self.held, expected)
 
-    def add(self, usage: Usage) -> None:
-        """Count what a call took."""
-        self.used = self.used + usage
-        self.sent += max(0, usage.calls - 1)
+    def settle(self, expected: Usage, usage: Usage | None) -> None:
+        """Count what a call took, in place of what it was expected to take; None if it gave no reply."""
+        self.held = taken_plus(self.held, expected, -1)
+        if usage is not None:
+            self.used = self.used + usage
 
     def seconds_left(self) -> float | None:
         """Wall seconds until the limit, or None."""
         return None if self.budget.seconds is None else self.budget.seconds - (time.monotonic() - self.begun)
 
-    def _stop(self, limit: str, what: str) -> None:
-        raise BudgetError(f"the budget of {what} is used up.", limit=limit)
+    def timed_out(self) -> BudgetError:
+        """The error that says so."""
+        return BudgetError(f"the budget of {self.budget.seconds} seconds is used up.", limit="seconds", meter=self)
+
+    def _stop(self, limit: str, message: str, hint: str | None = None) -> None:
+        raise BudgetError(message, limit=limit, hint=hint, meter=self)
+
+
+def taken_plus(a: Usage, b: Usage, sign: int = 1) -> Usage:
+    """The sum of two estimates, or their difference."""
+    usd = None if b.usd is None else (a.usd or 0.0) + sign * b.usd
+    return Usage(a.calls + sign * b.calls, a.input_tokens + sign * b.input_tokens,
+                 a.output_tokens + sign * b.output_tokens, 0, usd)  # fmt: skip
+
+
+# ---- prices -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a model costs, in USD per million tokens.
+
+    Attributes:
+        input: prompt tokens.
+        output: generated tokens, hidden reasoning included.
+        cached: prompt tokens served from the provider's cache; default as `input`.
+        cache_write: prompt tokens that the provider puts into its cache; default as `input`.
+    """
+
+    input: float
+    output: float
+    cached: float | None = None
+    cache_write: float | None = None
+
+    def __call__(self, usage: Usage) -> float:
+        read, written = usage.cached_tokens, usage.cache_write_tokens
+        fresh = max(0, usage.input_tokens - read - written)
+        total = fresh * self.input + usage.output_tokens * self.output
+        total += read * (self.input if self.cached is None else self.cached)
+        total += written * (self.input if self.cache_write is None else self.cache_write)
+        return total / 1e6
+
+
+def listed_price(model: str, provider: str | None, url: str | None) -> Callable[[Usage], float | None]:
+    """The price of a model as `genai-prices` lists it; it is looked up when first needed.
+
+    Args:
+        model: the vendor's name for it.
+        provider: 'openai', 'anthropic'; None where `url` tells.
+        url: the server's address; one that is not listed has unknown prices.
+    """
+
+    return lambda usage: None if (price := _listed(model, provider, url)) is None else price(usage)
+
+
+@lru_cache(maxsize=256)
+def _listed(model: str, provider: str | None, url: str | None) -> Callable[[Usage], float] | None:
+    from genai_prices import Usage as Priced
+    from genai_prices import calc_price
+
+    try:
+        where = {"provider_id": provider} if provider else {"provider_api_url": url}
+        listed: Any = calc_price(Priced(input_tokens=1, output_tokens=1), model, **where).model_price  # type: ignore[arg-type]
+    except LookupError:
+        return None
+    rates = [getattr(listed, f"{name}_mtok", None) for name in ("input", "output", "cache_read", "cache_write")]
+    if None not in rates[:2] and all(rate is None or isinstance(rate, (Decimal, int, float)) for rate in rates):
+        return Price(*(None if rate is None else float(rate) for rate in rates))  # type: ignore[arg-type]
+
+    def tiered(usage: Usage) -> float:
+        made = Priced(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens,
+                      cache_read_tokens=usage.cached_tokens,
+                      cache_write_tokens=usage.cache_write_tokens)  # fmt: skip
+        return float(listed.calc_price(made)["total_price"])
+
+    return tiered
+
+
+def priced(usage: Usage, cost: Callable[[Usage], float | None] | None) -> Usage:
+    """A usage with its cost."""
+    return replace(usage, usd=None if cost is None else cost(usage))

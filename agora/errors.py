@@ -5,7 +5,8 @@ AgoraError
 │   ├── ConfigError         a YAML file: carries file and line
 │   ├── TemplateError       a prompt template: carries its name
 │   ├── TopologyError       a communication graph
-│   └── MissingError        something to be installed or set: an extra, a key in the environment
+│   ├── MissingError        something to be installed or set: an extra, a key in the environment
+│   └── StoreError          a journal's store cannot be opened, read or written
 ├── ModelError              a model gave no usable reply; `retryable` says whether asking again may help
 │   ├── RefusalError        the model will not or cannot answer this question
 │   ├── RateLimitError      too many requests; `retry_after` in seconds where the server said so
@@ -92,6 +93,10 @@ class MissingError(InputError):
     """Something must be installed or set before this can work: an extra, a key in the environment."""
 
 
+class StoreError(InputError):
+    """A journal's store cannot be opened, read or written."""
+
+
 class ModelError(AgoraError):
     """A model gave no usable reply.
 
@@ -99,6 +104,9 @@ class ModelError(AgoraError):
         message: what happened.
         model: name of the model.
         hint: what to do.
+
+    Attributes:
+        attempts: requests that were sent until it was given up.
     """
 
     retryable = False
@@ -106,6 +114,7 @@ class ModelError(AgoraError):
     def __init__(self, message: str, *, model: str | None = None, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.model = model
+        self.attempts = 1
 
     def __str__(self) -> str:
         text = super().__str__()
@@ -193,10 +202,12 @@ class BudgetError(AgoraError):
 
     Args:
         limit: which limit: calls, tokens, usd or seconds.
+        meter: the meter whose limit it is.
     """
 
     exit_status = 3
 
-    def __init__(self, message: str, *, limit: str, hint: str | None = None) -> None:
+    def __init__(self, message: str, *, limit: str, hint: str | None = None, meter: object = None) -> None:
         super().__init__(message, hint=hint)
         self.limit = limit
+        self.meter = meter

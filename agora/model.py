@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from agora.records import Message, Reply
 
@@ -24,6 +24,8 @@ class Settings:
         max_tokens: most tokens to generate.
         seed: for models that sample reproducibly.
         stop: strings that end the answer.
+        schema: a JSON Schema that the answer must satisfy.
+        logprobs: report the log-probability of each token, and of this many alternatives (0: none).
     """
 
     temperature: float | None = None
@@ -31,22 +33,35 @@ class Settings:
     max_tokens: int | None = None
     seed: int | None = None
     stop: tuple[str, ...] | None = None
+    schema: Mapping[str, Any] | None = None
+    logprobs: int | None = None
 
     def over(self, outer: Settings) -> Settings:
         """These settings where pinned, `outer`'s where not."""
         if self == _FREE:
             return outer
-        return replace(outer, **{f.name: v for f in fields(self) if (v := getattr(self, f.name)) is not None})
+        return replace(outer, **self.pinned)
+
+    @property
+    def pinned(self) -> dict[str, Any]:
+        """What is pinned, by name."""
+        return {name: value for name in _NAMES if (value := getattr(self, name)) is not None}
 
 
 _FREE = Settings()
+_NAMES = tuple(f.name for f in fields(Settings))
 
 
 @runtime_checkable
 class Model(Protocol):
     """Anything that answers: a vendor's API, an ensemble, a debate. Two members make one.
 
-    A model may also have an attribute `prompts`: the name of a folder of templates that it prefers to the default ones.
+    A model may also have
+      * `prompts`: the name of a folder of templates that it prefers to the default ones;
+      * `members`: the models that it asks (through `agora.calls.ask`), so that each of their calls is budgeted and
+        journaled by itself; a model without members is one call;
+      * `identity`: a text that differs wherever the answers may (endpoint, pinned options); default: its name;
+      * `cost(usage) -> float | None`: what a call costs in USD, None where the price is not known.
     """
 
     @property

@@ -12,10 +12,17 @@ Role = Literal["system", "user", "assistant"]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One chat message."""
+    """One chat message.
+
+    Attributes:
+        role: who speaks.
+        content: what is said.
+        stable: how many of its first characters return in later calls, so that a provider's cache can be told.
+    """
 
     role: Role
     content: str
+    stable: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +36,8 @@ class Usage:
         cached_tokens: prompt tokens served from a provider's cache.
         usd: cost in USD; None where a price is not known (unknown is never zero).
         seconds: time spent waiting for models, summed over calls.
+        reasoning_tokens: output tokens that were hidden reasoning.
+        cache_write_tokens: prompt tokens put into a provider's cache, where it charges for that.
     """
 
     calls: int = 0
@@ -37,6 +46,8 @@ class Usage:
     cached_tokens: int = 0
     usd: float | None = 0.0
     seconds: float = 0.0
+    reasoning_tokens: int = 0
+    cache_write_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -46,12 +57,23 @@ class Usage:
             self.cached_tokens + other.cached_tokens,
             None if self.usd is None or other.usd is None else self.usd + other.usd,
             self.seconds + other.seconds,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
         )
 
     @property
     def tokens(self) -> int:
         """Tokens in and out."""
         return self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One generated token, its log-probability, and the likeliest alternatives with theirs."""
+
+    text: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,7 +87,10 @@ class Reply:
         parts: the replies underneath, so that any nest can be audited.
         logprob: mean log-probability per generated token, where the model gives it.
         confidence: the model's own probability of being right, 0 to 1, where it gives one.
-        reasoning: hidden reasoning, never shown to peers.
+        reasoning: hidden reasoning, kept apart from the text; peers see it only where a view asks for it.
+        finish: why it ended, where the model says so: 'stop', 'length' (cut off at `max_tokens`), ...
+        tokens: generated tokens with their log-probabilities, where settings ask for them and the model gives them.
+        attempts: requests it took, failed ones included.
     """
 
     text: str
@@ -76,6 +101,9 @@ class Reply:
     logprob: float | None = None
     confidence: float | None = None
     reasoning: str | None = None
+    finish: str | None = None
+    tokens: tuple[Token, ...] = ()
+    attempts: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,12 +247,13 @@ class Verdict(Reply):
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The debate begins."""
+    """The debate begins; `replayed` is the number of calls that are in the journal and will not be paid for again."""
 
     run: str
     question: str
     agents: tuple[str, ...]
     edges: tuple[tuple[str, str], ...]
+    replayed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +263,28 @@ class Speaking:
     agent: str
     round: int
     phase: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wrote:
+    """A piece of text of a turn under way, for who watches with `stream=True`; `first` begins the text anew."""
+
+    agent: str
+    round: int
+    phase: str
+    text: str
+    first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Retrying:
+    """A call failed in a way that may pass; it is tried again after `wait` seconds. `agent` is None for a moderator."""
+
+    agent: str | None
+    model: str
+    error: str
+    wait: float
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,4 +309,4 @@ class Decided:
     verdict: Verdict
 
 
-Event = Started | Speaking | Spoke | RoundOver | Decided
+Event = Started | Speaking | Wrote | Retrying | Spoke | RoundOver | Decided

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import agora
 
-ORDER = ["errors", "records", "model", "answers", "prompts", "budget", "models", "text", "display", "config", "cli"]
+ORDER = [
+    "errors", "records", "model", "answers", "prompts", "journal", "store", "budget", "calls", "models", "text", "display",
+    "config", "cli",
+]  # fmt: skip
 ROOT = Path(agora.__file__).parent
 
 
@@ -54,7 +57,8 @@ def test_exports() -> None:
 def test_import_loads_nothing_heavy() -> None:
     code = (
         "import sys, agora; agora.Debate; "
-        "print([m for m in ('openai', 'anthropic', 'torch', 'networkx', 'numpy', 'yaml', 'rich') if m in sys.modules])"
+        "print([m for m in ('openai', 'anthropic', 'torch', 'networkx', 'numpy', 'yaml', 'rich', "
+        "'sqlalchemy', 'httpx2', 'tenacity', 'genai_prices') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

@@ -1,69 +1,37 @@
-"""Chat completions: OpenAI, and every server that speaks its protocol (vLLM, Ollama, llama.cpp, OpenRouter, ...)."""
+"""Chat completions: OpenAI, Azure, and every server that speaks its protocol (vLLM, Ollama, llama.cpp, OpenRouter, ...)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cached_property
-from typing import Any
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
-from agora.errors import (
-    AuthError,
-    ContextError,
-    FilterError,
-    MalformedError,
-    ModelConnectionError,
-    ModelError,
-    ModelTimeoutError,
-    RateLimitError,
-    RequestError,
-    ServerError,
-)
+from agora.budget import listed_price, priced
+from agora.errors import FilterError, MalformedError, ModelError
 from agora.model import Settings
-from agora.records import Message, Reply, Usage
+from agora.models import endpoint
+from agora.models.limits import Limiter
+from agora.records import Message, Reply, Token, Usage
 
-
-def translate(error: Exception, status: int | None, model: str) -> ModelError:
-    """A vendor's error as one of ours; both SDKs name theirs alike."""
-    kind = type(error).__name__
-    said = " ".join(str(getattr(error, "message", error)).split())[:300]
-    if status == 429:
-        return RateLimitError("too many requests.", model=model, retry_after=_seconds(error))
-    if status in (401, 403):
-        return AuthError(f"the server refuses the key ({status}).", model=model, hint="Check the key and its rights.")
-    if status is not None and status >= 500:
-        return ServerError(f"the server failed ({status}): {said}", model=model)
-    if status in (408, 409):
-        return ServerError(f"the server asks to try again ({status}): {said}", model=model)
-    if status is not None and any(word in said for word in ("context_length", "maximum context", "too long")):
-        return ContextError(
-            "the prompt is longer than the model's context.", model=model, hint="Use fewer rounds or peers."
-        )
-    if status is not None:
-        return RequestError(f"the server rejects the request ({status}): {said}", model=model)
-    if "Timeout" in kind:
-        return ModelTimeoutError("no reply in time.", model=model)
-    if "Connection" in kind:
-        return ModelConnectionError(f"cannot be reached: {said}", model=model, hint="Is the server running?")
-    return MalformedError(f"a reply that cannot be read: {kind}", model=model)
-
-
-def _seconds(error: Exception) -> float | None:
-    response = getattr(error, "response", None)
-    try:
-        return float(response.headers["retry-after"]) if response is not None else None
-    except (KeyError, ValueError):
-        return None
+DEFAULT_URL = "https://api.openai.com/v1"
 
 
 class OpenAIModel:
-    """A model behind a chat-completions endpoint.
+    """A model behind a chat-completions endpoint: one request a call, no retries (see `agora.models.wrappers`).
 
     Args:
-        model: the server's name for it.
+        model: the server's name for it; for Azure the deployment.
         api_key: the key; local servers take any.
-        base_url: where the server is; None is OpenAI.
+        base_url: where the server is; None is OpenAI, or OPENAI_BASE_URL in the environment.
+        api_version: makes it an Azure endpoint.
+        reasoning: effort of reasoning models: 'none', 'minimal', 'low', 'medium', 'high'.
+        structured: how to ask for a JSON Schema: 'native', or in the 'prompt' where the server cannot.
+        price: what a usage costs in USD; default: as listed by `genai-prices`.
         extra: passed through in the request.
-        client: an `AsyncOpenAI` to use instead of a new one.
+        limiter: is told the server's rate-limit headers.
+        client: an `AsyncOpenAI` to use instead of a shared one.
     """
 
     def __init__(
@@ -72,29 +40,77 @@ class OpenAIModel:
         *,
         api_key: str,
         base_url: str | None = None,
+        api_version: str | None = None,
+        reasoning: endpoint.Effort | None = None,
+        structured: Literal["native", "prompt"] = "native",
+        price: Callable[[Usage], float | None] | None = None,
         extra: Mapping[str, Any] | None = None,
+        limiter: Limiter | None = None,
         client: Any = None,
     ) -> None:
-        self._model, self._key, self._url, self._extra, self._given = (
-            model,
-            api_key,
-            base_url,
-            dict(extra or {}),
-            client,
-        )
+        self._model, self._key, self._version, self._given = model, api_key, api_version, client
+        self._url = endpoint.check_url(base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_URL)
+        self._extra, self._reasoning, self._structured = dict(extra or {}), reasoning, structured
+        self._limiter = limiter
+        own = self._url == DEFAULT_URL
+        # others know only the older name
+        self._limit = "max_completion_tokens" if own or api_version else "max_tokens"
+        self._seeded = True  # until the server says that it takes no seed
+        self.cost = price or listed_price(model, "azure" if api_version else "openai" if own else None, self._url)
 
     @property
     def name(self) -> str:
         """What users call it."""
         return f"openai:{self._model}"
 
-    @cached_property
-    def _client(self) -> Any:
+    @property
+    def identity(self) -> str:
+        """Its name, where it is, and what is pinned."""
+        pinned = json.dumps([self._reasoning, self._structured, self._extra], sort_keys=True, default=str)
+        return f"{self.name} {self._url} {pinned}"
+
+    async def _client(self) -> Any:
         if self._given is not None:
             return self._given
-        from openai import AsyncOpenAI  # late: the SDK is slow to import
+        key, url, version = self._key, self._url, self._version
 
-        return AsyncOpenAI(api_key=self._key, base_url=self._url, max_retries=2)
+        def make(sdk: Any, http: Any) -> Any:
+            common = {"api_key": key, "http_client": http, "max_retries": 0}
+            if version:
+                return sdk.AsyncAzureOpenAI(azure_endpoint=url, api_version=version, **common)
+            return sdk.AsyncOpenAI(base_url=url, **common)
+
+        return await endpoint.client("openai", (url, key, version), make)
+
+    def _body(self, messages: Sequence[Message], settings: Settings) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": self._model,
+            "messages": [{"role": m.role, "content": endpoint.clean(m.content)} for m in messages],
+        }
+        if settings.temperature is not None:
+            body["temperature"] = settings.temperature
+        if settings.top_p is not None:
+            body["top_p"] = settings.top_p
+        if settings.max_tokens is not None:
+            body[self._limit] = settings.max_tokens
+        if settings.seed is not None and self._seeded:
+            body["seed"] = settings.seed
+        if settings.stop:
+            body["stop"] = list(settings.stop)
+        if settings.logprobs is not None:
+            body["logprobs"] = True
+            if settings.logprobs:
+                body["top_logprobs"] = settings.logprobs
+        if self._reasoning is not None:
+            body["reasoning_effort"] = self._reasoning
+        if settings.schema is not None:
+            if self._structured == "native":
+                shape = {"name": "answer", "schema": dict(settings.schema)}
+                body["response_format"] = {"type": "json_schema", "json_schema": shape}
+            else:
+                last = body["messages"][-1]
+                last["content"] = f"{last['content']}\n\n{endpoint.schema_instruction(settings.schema)}"
+        return {**body, **self._extra}
 
     async def answer(self, messages: Sequence[Message], settings: Settings = Settings()) -> Reply:
         """Answer a conversation.
@@ -102,30 +118,123 @@ class OpenAIModel:
         Raises:
             ModelError: translated from the SDK's errors.
         """
-        sampling = {
-            "temperature": settings.temperature,
-            "top_p": settings.top_p,
-            "max_completion_tokens": settings.max_tokens,
-            "seed": settings.seed,
-            "stop": list(settings.stop) if settings.stop else None,
-        }
+        tell = endpoint.follow()
         try:
-            done = await self._client.chat.completions.create(
-                model=self._model,
-                messages=[{"role": m.role, "content": m.content} for m in messages],
-                **{k: v for k, v in sampling.items() if v is not None},
-                extra_body=self._extra or None,
-            )
-            choice, usage = done.choices[0], done.usage
-            if choice.finish_reason == "content_filter":
+            client = await self._client()
+            body, begun = self._body(messages, settings), time.perf_counter()
+            try:
+                done = await (self._streamed(client, body, tell) if tell else self._posted(client, body))
+            except Exception as error:
+                if not self._without_seed(error, body):
+                    raise
+                done = await (self._streamed(client, body, tell) if tell else self._posted(client, body))
+            return self._reply(done, settings, time.perf_counter() - begun)
+        except Exception as error:
+            raise endpoint.translate(error, self.name, self._key) from error
+
+    def _without_seed(self, error: Exception, body: dict[str, Any]) -> bool:
+        """Whether to ask again without the seed, which agora sends of itself and some servers reject."""
+        rejected = getattr(error, "status_code", None) in (400, 422) and "seed" in str(error)
+        if rejected and "seed" not in self._extra and body.pop("seed", None) is not None:
+            self._seeded = False
+            return True
+        return False
+
+    async def _posted(self, client: Any, body: dict[str, Any]) -> Any:
+        # the SDK's raw call: `create` spends most of its time turning the request into itself
+        import httpx2
+
+        response = await client.post("/chat/completions", cast_to=httpx2.Response, body=body)
+        if self._limiter is not None:
+            self._limiter.learn(self._limiter.rate(self.name), response.headers)
+        try:
+            return json.loads(response.content)
+        except (ValueError, RecursionError):
+            raise MalformedError("a reply that is not JSON.", model=self.name) from None
+
+    async def _streamed(self, client: Any, body: dict[str, Any], tell: Callable[[str], None]) -> Any:
+        """As `_posted`, but piece by piece."""
+        from openai import AsyncStream
+        from openai.types.chat import ChatCompletionChunk
+
+        stream = await client.post(
+            "/chat/completions",
+            cast_to=ChatCompletionChunk,
+            body={**body, "stream": True, "stream_options": {"include_usage": True}},
+            stream=True,
+            stream_cls=AsyncStream[ChatCompletionChunk],
+        )
+        text: list[str] = []
+        thought: list[str] = []
+        finish, usage, refusal, logprobs, size = None, None, None, list[Any](), 0
+        async with stream:
+            async for chunk in stream:
+                data = chunk.to_dict()
+                usage = data.get("usage") or usage
+                for choice in data.get("choices") or ():
+                    delta = choice.get("delta") or {}
+                    if piece := delta.get("content"):
+                        text.append(piece)
+                        size += len(piece)
+                        tell(piece)
+                    thought.append(delta.get("reasoning_content") or delta.get("reasoning") or "")
+                    logprobs += (choice.get("logprobs") or {}).get("content") or []
+                    finish = choice.get("finish_reason") or finish
+                    refusal = delta.get("refusal") or refusal
+                if size > endpoint.MAX_REPLY:
+                    break
+        if finish is None and size <= endpoint.MAX_REPLY:
+            raise MalformedError("the stream ended before the reply was whole.", model=self.name)
+        message = {"content": "".join(text), "reasoning_content": "".join(thought), "refusal": refusal}
+        choice = {"message": message, "finish_reason": finish, "logprobs": {"content": logprobs}}
+        return {"choices": [choice], "usage": usage}
+
+    def _reply(self, done: Any, settings: Settings, seconds: float) -> Reply:
+        try:
+            choice = done["choices"][0]
+            message, finish = choice["message"], choice.get("finish_reason")
+            text = message.get("content")
+            if finish == "content_filter":
                 raise FilterError("a content filter withheld the reply.", model=self.name)
-            text = choice.message.content
+            if message.get("refusal"):
+                raise FilterError(f"the model refuses: {str(message['refusal'])[:200]}", model=self.name)
+            thought = message.get("reasoning_content") or message.get("reasoning")
+            usage = _usage(done.get("usage"), seconds)
+            tokens = _tokens(choice.get("logprobs"))
         except ModelError:
             raise
-        except Exception as error:
-            raise translate(error, getattr(error, "status_code", None), self.name) from error
-        if not isinstance(text, str) or not text.strip():
-            raise MalformedError("an empty reply.", model=self.name)
-        cached = getattr(getattr(usage, "prompt_tokens_details", None), "cached_tokens", None) or 0
-        used = Usage(1, usage.prompt_tokens, usage.completion_tokens, cached, None) if usage else Usage(1, usd=None)
-        return Reply(text, model=self.name, usage=used)
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+            said = done.get("error") if isinstance(done, dict) else None
+            shown = f": {endpoint.hide(str(said)[:200], self._key)}" if said else ""
+            raise MalformedError(f"a reply without an answer{shown}.", model=self.name) from error
+        if isinstance(text, str) and not thought:
+            text, thought = endpoint.split_reasoning(text)
+        text = endpoint.usable(text, model=self.name, key=self._key, finish=finish, thought=bool(thought))
+        if settings.schema is not None:
+            text = endpoint.held_to(settings.schema, text, self.name)
+        return Reply(
+            text,
+            model=self.name,
+            usage=priced(usage, self.cost) if usage.tokens else usage,
+            logprob=sum(token.logprob for token in tokens) / len(tokens) if tokens else None,
+            reasoning=endpoint.clean(str(thought)) if thought else None,
+            finish=str(finish) if finish else None,
+            tokens=tokens,
+        )
+
+
+def _usage(data: Any, seconds: float) -> Usage:
+    if not data:  # some servers do not say: unknown is not zero
+        return Usage(1, usd=None, seconds=seconds)
+    cached = (data.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+    thought = (data.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
+    return Usage(1, int(data.get("prompt_tokens") or 0), int(data.get("completion_tokens") or 0), int(cached),
+                 seconds=seconds, reasoning_tokens=int(thought))  # fmt: skip
+
+
+def _tokens(data: Any) -> tuple[Token, ...]:
+    found = []
+    for token in (data or {}).get("content") or ():
+        top = tuple((str(t["token"]), float(t["logprob"])) for t in token.get("top_logprobs") or ())
+        found.append(Token(str(token["token"]), float(token["logprob"]), top))
+    return tuple(found)

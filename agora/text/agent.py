@@ -22,12 +22,14 @@ class View:
         names: 'anonymous' (Peer 1, Peer 2, ... in an order drawn anew for each reader and round) or 'named'.
         own: the reader's own last answer is 'shown' as its own, 'hidden', or shown as one more anonymous 'peer'.
         confidence: agents are asked for their confidence, and it is shown.
+        reasoning: hidden reasoning is shown before the text, where the model gives it.
     """
 
     text: Literal["full", "answer"] = "full"
     names: Literal["anonymous", "named"] = "anonymous"
     own: Literal["shown", "hidden", "peer"] = "shown"
     confidence: bool = False
+    reasoning: bool = False
 
 
 Memory = Literal["own_last", "own_chat", "transcript"]
@@ -86,7 +88,10 @@ class Agent:
             if getattr(self.model, "prompts", None)
             else (Message("system", system.render(agent=self.name, persona=self.persona)),)
         )
-        return (*head, Message("user", user))
+        question = str(values.get("question", ""))
+        end = user.find(question) + len(question) if question else 0
+        # the question, which stands first, returns in every later prompt of this agent
+        return (*head, Message("user", user, stable=end if end - len(question) in range(80) else 0))
 
 
 def show(
@@ -114,9 +119,12 @@ def _shown(turn: Turn, view: View, label: str) -> Shown:
     assert turn.reply is not None
     answer = turn.answer
     full = view.text == "full" or answer is None
+    said = turn.reply.text.strip() if full else ""
+    if view.reasoning and turn.reply.reasoning:
+        said = f"(thinking) {turn.reply.reasoning.strip()}\n\n{said}"
     return Shown(
         label=label,
-        text=turn.reply.text.strip() if full else "",
+        text=said,
         answer=answer.value if answer else None,
         confidence=answer.confidence if answer and view.confidence else None,
         round=turn.round,

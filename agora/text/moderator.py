@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from agora.answers import AnswerType, extract
 from agora.errors import AgoraError, BudgetError, InputError
-from agora.model import Model
+from agora.model import Model, Settings
 from agora.prompts import NAMES, template
 from agora.records import Message, Reply, Round, Turn
 from agora.text.agent import View, show
@@ -29,7 +30,9 @@ class Case(Protocol):
     order: Mapping[str, int]
     rounds: list[Round]
 
-    async def ask(self, model: Model, role: str, messages: Sequence[Message]) -> Reply: ...
+    async def ask(
+        self, model: Model, role: str, messages: Sequence[Message], settings: Settings = Settings()
+    ) -> Reply: ...
 
     def warn(self, text: str) -> None: ...
 
@@ -193,14 +196,19 @@ def judge(model: Model, override: str | None = None) -> StopRule:
     return StopRule("judge", check)
 
 
+_PLAIN = re.compile(r"\s*(y|yes|n|no)\b(?!\s+(?:or|and)\b)[\s.,:;!-]*(.*)", re.IGNORECASE | re.DOTALL)
+
+
 def _parse(text: str) -> _Settled:
+    """The JSON object that was asked for, or else a plain yes or no with its reason, as people write it."""
     start, end = text.find("{"), text.rfind("}")
-    if start < 0 or end < start:
-        raise ValueError("no JSON object in its reply")
     try:
-        return _Settled.model_validate(json.loads(text[start : end + 1]))
+        return _Settled.model_validate(json.loads(text[start : end + 1] if start >= 0 else ""))
     except (ValidationError, ValueError, RecursionError) as error:
-        raise ValueError("its reply is not the JSON object that was asked for") from error
+        plain = _PLAIN.match(text)
+        if plain is None:
+            raise ValueError("its reply is neither the JSON object that was asked for nor a yes or no") from error
+        return _Settled(done=plain[1][0] in "yY", reason=" ".join(plain[2].split()))
 
 
 # ---- decisions --------------------------------------------------------------------------------------------------

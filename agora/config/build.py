@@ -1,0 +1,183 @@
+"""Validated files -> objects; every error gets the line it belongs to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from agora import answers
+from agora.budget import Budget
+from agora.config.models import Context, Named, checked, load_model, settings_of
+from agora.config.reading import Path_, explain, override, parse, read
+from agora.config.schema import AgentSpec, DebateFile, VoteSpec
+from agora.errors import AgoraError, ConfigError, InputError
+from agora.text.agent import Agent, View
+from agora.text.debate import Debate
+from agora.text.moderator import ByModel, Decision, Moderator, Vote, parse_stop
+from agora.text.protocol import Protocol, Schedule
+
+_KEY = re.compile(r"\bsk-[A-Za-z0-9_-]{16,}")
+
+
+def load(
+    path: str | Path,
+    settings: Sequence[str] = (),
+    *,
+    lenient: bool = False,
+    missing: list[str] | None = None,
+    outer: tuple[Path, ...] = (),
+) -> tuple[Debate, str | None]:
+    """The debate in a file, and its question if it has one.
+
+    Args:
+        path: a YAML file.
+        settings: overrides, 'KEY=VALUE' with dotted keys.
+        lenient: build hosted models even without their keys, for who only looks.
+        missing: gets a sentence for each key that was missing then.
+        outer: the files that this one is read from, where debates nest.
+
+    Raises:
+        ConfigError: with file, line and what to do.
+    """
+    folder, files = Path(path).parent, (*outer, Path(path).resolve())
+    return _loads(
+        read(path), str(path), settings, Context(folder, {}, lenient, [] if missing is None else missing, files)
+    )
+
+
+def loads(
+    text: str,
+    file: str = "debate",
+    settings: Sequence[str] = (),
+    folder: Path | None = None,
+) -> tuple[Debate, str | None]:
+    """As `load`, from text."""
+    return _loads(text, file, settings, Context(folder or Path()))
+
+
+def _loads(text: str, file: str, settings: Sequence[str], context: Context) -> tuple[Debate, str | None]:
+    for n, line in enumerate(text.splitlines(), 1):
+        if _KEY.search(line):
+            raise ConfigError("a key must not stand in a file.", file=file, line=n,
+                              hint="Put it into the environment, and name the variable in api_key_env.")  # fmt: skip
+    data, lines = parse(text, file)
+    override(data, settings)
+    try:
+        spec = DebateFile.model_validate(data)
+    except ValidationError as errors:
+        raise explain(errors, data, lines, file) from None
+    debate = _Builder(spec, lines, file, context).debate()
+    debate.source = {
+        "text": text, "file": file, "settings": list(settings), "folder": str(context.folder.resolve()),
+        "store": spec.store.model_dump(),
+    }  # fmt: skip
+    return debate, spec.question
+
+
+class _Builder:
+    def __init__(self, spec: DebateFile, lines: Mapping[Path_, int], file: str, context: Context) -> None:
+        self.spec, self.lines, self.file, self.context = spec, lines, file, context
+        self.folder = context.folder
+        context.models = self.models = Named(spec.models, context)
+
+    def at(self, error: AgoraError, *path: str | int) -> ConfigError:
+        line = next((self.lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.lines), None)
+        return ConfigError(error.message, file=self.file, line=line, hint=error.hint)
+
+    def debate(self) -> Debate:
+        spec = self.spec
+        for name in spec.models:
+            try:
+                self.models[name]
+            except ConfigError:
+                raise
+            except AgoraError as error:
+                raise self.at(error, "models", name) from None
+        agents = [self.agent(name, value) for name, value in spec.agents.items()]
+        try:
+            answer = self.answer()
+        except AgoraError as error:
+            raise self.at(error, "answer") from None
+        try:
+            protocol = self.protocol()
+        except AgoraError as error:
+            raise self.at(error, "protocol") from None
+        moderator = self.moderator()
+        try:
+            return Debate(
+                agents,
+                topology=spec.topology,
+                protocol=protocol,
+                moderator=moderator,
+                answer=answer,
+                voters=spec.voters,
+                budget=Budget(**spec.budget.model_dump()),
+                seed=spec.seed,
+                name=spec.name,
+            )
+        except AgoraError as error:
+            raise self.at(error, "voters" if error.message.startswith("voters") else "topology") from None
+
+    def agent(self, name: str, value: AgentSpec | str) -> Agent:
+        spec = AgentSpec(model=value) if isinstance(value, str) else value
+        try:
+            model = load_model(spec.model, context=self.context)
+            templates = {
+                k: self.folder / v if v.endswith((".jinja", ".txt", ".md")) else v for k, v in spec.templates.items()
+            }
+            return Agent(name, model, spec.persona, templates, settings_of(spec))
+        except AgoraError as error:
+            raise self.at(error, "agents", name, "templates" if "template" in error.message else "model") from None
+
+    def answer(self) -> answers.AnswerType:
+        value = self.spec.answer
+        if isinstance(value, str):
+            return answers.answer_type(value)
+        if len(value) != 1:
+            raise InputError("answer: names one kind, such as {choice: [A, B]}.")
+        (kind, options), *_ = value.items()
+        if kind == "choice" and isinstance(options, (dict, list)):
+            if isinstance(options, dict):
+                return answers.Choice({str(k): str(v) for k, v in options.items()})
+            return answers.Choice([str(option) for option in options])
+        try:
+            if kind == "number":
+                return answers.Number(**options)
+            if kind == "json":
+                return answers.Json(tuple(map(str, options["keys"])))
+        except (TypeError, KeyError):
+            raise InputError(f"answer: {kind} does not take these options.") from None
+        return answers.answer_type(str(kind))
+
+    def protocol(self) -> Protocol:
+        spec = self.spec.protocol
+        schedule = Schedule(spec.schedule) if isinstance(spec.schedule, str) else Schedule(**spec.schedule.model_dump())
+        return Protocol(schedule, View(**spec.view.model_dump()), spec.memory, tuple(spec.phases))
+
+    def moderator(self) -> Moderator:
+        spec = self.spec.moderator
+        try:
+            stop = parse_stop(spec.stop, self.models)
+        except AgoraError as error:
+            raise self.at(error, "moderator", "stop") from None
+        try:
+            return Moderator(stop, self.decide(spec.decide), spec.quorum, spec.limit)
+        except AgoraError as error:
+            raise self.at(error, "moderator", "decide") from None
+
+    def decide(self, value: Any) -> Decision:
+        if value == "plurality":
+            return Vote()
+        if value == "confidence":
+            return Vote(weight="confidence")
+        if len(value) != 1:
+            raise InputError("decide: names one of vote, judge, synthesis.")
+        (kind, options), *_ = value.items()
+        if kind == "vote":
+            return Vote(**checked(options or {}, VoteSpec).model_dump())
+        model = load_model(options, context=self.context)
+        return ByModel(model, "judge" if kind == "judge" else "aggregate")

@@ -1,0 +1,168 @@
+"""YAML -> plain data with the line of every place in it; and what is wrong with it in one sentence."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from agora.config.schema import (
+    AgentSpec,
+    BudgetSpec,
+    DebateFile,
+    ModeratorSpec,
+    ProtocolSpec,
+    ScheduleSpec,
+    StoreSpec,
+    ViewSpec,
+)
+from agora.errors import ConfigError, InputError
+
+MAX_BYTES, MAX_NODES = 1_000_000, 50_000
+Path_ = tuple[str | int, ...]
+
+
+def _plain(node: yaml.Node, file: str) -> tuple[Any, dict[Path_, int]]:
+    """Plain data of a YAML tree, and the line of every place in it. Bounded, so that aliases cannot blow up."""
+    lines: dict[Path_, int] = {}
+    budget = [MAX_NODES]
+    loader = yaml.SafeLoader("")
+
+    def walk(node: yaml.Node, path: Path_) -> Any:
+        line = node.start_mark.line + 1
+        budget[0] -= 1
+        if budget[0] < 0 or len(path) > 30:
+            raise ConfigError("the file is too large once its aliases are expanded.", file=file, line=line)
+        lines.setdefault(path, line)
+        if isinstance(node, yaml.MappingNode):
+            data: dict[Any, Any] = {}
+            for key_node, value in node.value:
+                key = loader.construct_object(key_node) if isinstance(key_node, yaml.ScalarNode) else None
+                at = key_node.start_mark.line + 1
+                if isinstance(key, bool):
+                    key = key_node.value  # an agent called 'on' or 'no'
+                if not isinstance(key, (str, int)):
+                    raise ConfigError("a key must be a word.", file=file, line=at)
+                if str(key) in data:
+                    raise ConfigError(f"'{str(key)[:60]}' stands twice.", file=file, line=at)
+                lines[(*path, str(key))] = at
+                data[str(key)] = walk(value, (*path, str(key)))
+            return data
+        if isinstance(node, yaml.SequenceNode):
+            return [walk(item, (*path, i)) for i, item in enumerate(node.value)]
+        try:
+            return loader.construct_object(node)
+        except (yaml.YAMLError, ValueError) as error:
+            raise ConfigError(f"cannot be read: {str(error).splitlines()[0]}.", file=file, line=line) from error
+
+    return walk(node, ()), lines
+
+
+def parse(text: str, file: str = "debate") -> tuple[dict[str, Any], dict[Path_, int]]:
+    """YAML text as plain data with lines.
+
+    Raises:
+        ConfigError: with file and line.
+    """
+    try:
+        node = yaml.compose(text, yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        raise ConfigError(f"this is not YAML: {error.problem or 'cannot be parsed'}.", file=file, line=line) from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"this is not YAML: {' '.join(str(error).split())[:120]}.", file=file) from error
+    if node is None:
+        raise ConfigError("the file is empty; a debate needs at least agents.", file=file)
+    data, lines = _plain(node, file)
+    if not isinstance(data, dict):
+        raise ConfigError(
+            "a debate file is a mapping that begins with keys such as models: and agents:.", file=file, line=1
+        )
+    return data, lines
+
+
+def read(path: str | Path) -> str:
+    """The text of a debate file.
+
+    Raises:
+        ConfigError: if it cannot be read.
+    """
+    name = str(path)
+    try:
+        raw = Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror or error}.", file=name, hint="Check the path.") from error
+    if len(raw) > MAX_BYTES:
+        raise ConfigError(f"the file has {len(raw):,} bytes; a debate file has at most {MAX_BYTES:,}.", file=name)
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError("this is not a text file (UTF-8).", file=name) from error
+
+
+def override(data: dict[str, Any], settings: Sequence[str]) -> None:
+    """Set values by dotted path in place: `moderator.stop=rounds(1)`.
+
+    Raises:
+        InputError: if an assignment cannot be read or its path leads nowhere.
+    """
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key:
+            raise InputError(f"--set needs KEY=VALUE, this is '{setting[:60]}'.")
+        place, *rest = key.split(".")
+        target: Any = data
+        for name in rest:
+            target = target.setdefault(place, {})
+            if not isinstance(target, dict):
+                raise InputError(f"--set {key[:60]}: '{place[:40]}' has no keys of its own.")
+            place = name
+        try:
+            target[place] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(f"--set {key[:60]}: the value cannot be read.") from error
+
+
+def explain(errors: ValidationError, data: Any, lines: Mapping[Path_, int], file: str) -> ConfigError:
+    """The most telling of pydantic's errors, in one sentence."""
+    found = errors.errors(include_url=False, include_input=False)
+    first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
+    # pydantic puts the names of union members into paths; what leads somewhere in the data is the real path
+    path: list[str | int] = []
+    here: Any = data
+    for part in first["loc"]:
+        if (isinstance(here, dict) and part in here) or (isinstance(here, list) and isinstance(part, int)):
+            here = here[part]  # type: ignore[index]
+            path.append(part)
+    line = next((lines[tuple(path[:n])] for n in range(len(path), -1, -1) if tuple(path[:n]) in lines), None)
+    where = ".".join(map(str, path))
+    if first["type"] == "extra_forbidden" and path:
+        known = _keys_at(first["loc"])
+        near = difflib.get_close_matches(str(path[-1]), known, 1)
+        hint = f"Did you mean '{near[0]}'?" if near else f"There are {', '.join(known)}." if known else None
+        return ConfigError(f"unknown key '{where[:120]}'.", file=file, line=line, hint=hint)
+    if first["type"] == "missing":
+        return ConfigError(f"'{first['loc'][-1]}' is missing{f' in {where}' if where else ''}.", file=file, line=line)
+    message = first["msg"].removeprefix("Value error, ")
+    return ConfigError(f"{where[:120]}: {message[:1].lower()}{message[1:]}.", file=file, line=line)
+
+
+def _keys_at(location: tuple[str | int, ...]) -> list[str]:
+    """The keys allowed beside an unknown one: found by walking the schema's classes."""
+    spec: type[BaseModel] = DebateFile
+    nested: dict[str, type[BaseModel]] = {
+        "agents": AgentSpec,
+        "protocol": ProtocolSpec,
+        "moderator": ModeratorSpec,
+        "budget": BudgetSpec,
+        "store": StoreSpec,
+        "view": ViewSpec,
+        "schedule": ScheduleSpec,
+    }
+    for part in location[:-1]:
+        spec = nested.get(str(part), spec)
+    return list(spec.model_fields)

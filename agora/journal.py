@@ -1,0 +1,534 @@
+"""The durable record of every call and event of a run; to resume a run is to run it again with its journal read first."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache, partial
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+
+from agora import errors
+from agora.errors import AgoraError, InputError, ModelError, StoreError
+from agora.model import Model, Settings
+from agora.records import (
+    Decided,
+    Event,
+    Message,
+    Reply,
+    RoundOver,
+    Speaking,
+    Spoke,
+    Started,
+    Token,
+    Usage,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+    from agora.store import Row
+
+_T = TypeVar("_T")
+STALE = 60.0  # seconds without a record after which a run on another machine is taken for dead
+
+
+def default_url() -> str:
+    """Where runs are kept: AGORA_STORE in the environment, else a file in the user's data directory."""
+    if given := os.environ.get("AGORA_STORE"):
+        return given
+    from platformdirs import user_data_path
+
+    return f"sqlite:///{user_data_path('agora', appauthor=False) / 'runs.sqlite'}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """A run as the journal has it.
+
+    Attributes:
+        id: its id.
+        status: 'running' (or killed, where `alive` is False), 'done', 'failed', 'interrupted' or 'budget'.
+        question: what was debated; None where content is not kept.
+        name: of the debate.
+        created: when it began, in seconds since 1970.
+        updated: when its last record was written.
+        answer: the verdict's.
+        reason: the verdict's, or the error that ended it.
+        rounds: debate rounds after round 0.
+        usage: of all its calls.
+        attempts: requests sent, failed ones included.
+        failed: calls that failed in the end.
+        config: what it can be built from again: text, file, folder and overrides of its debate file.
+        versions: of agora, Python and the SDKs.
+        seed: of its randomness.
+        content: whether requests and replies are kept.
+        alive: whether the process that runs it seems to be there.
+    """
+
+    id: str
+    status: str
+    question: str | None
+    name: str
+    created: float
+    updated: float
+    answer: str | None = None
+    reason: str | None = None
+    rounds: int | None = None
+    usage: Usage = Usage()
+    attempts: int = 0
+    failed: int = 0
+    config: Mapping[str, Any] | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    seed: int = 0
+    content: bool = True
+    alive: bool = False
+
+
+@dataclass(slots=True)
+class Entry:
+    """One call: its key in the run, and what the journal has of it."""
+
+    path: str
+    occurrence: int
+    hash: str
+    model: str
+    request: str
+    reply: Reply | None = None
+    error: ModelError | None = None
+
+
+class Journal:
+    """Runs, calls and events in a database. Used as `async with Journal() as journal:`.
+
+    Args:
+        url: a SQLAlchemy URL (`sqlite:///runs.sqlite`, `postgresql://...`) or the path of a file; default: see
+            `default_url`.
+        content: keep requests and replies. Without them a run can be counted, but neither read nor resumed.
+        reuse: take a reply from any earlier run whose request is the same: a cache over runs.
+        timeout: seconds to wait for a store that another process has locked.
+
+    Raises:
+        StoreError: when entered, if the store cannot be opened, is of a newer schema, or is no journal.
+    """
+
+    def __init__(
+        self, url: str | Path | None = None, *, content: bool = True, reuse: bool = False, timeout: float = 30.0
+    ) -> None:
+        given = default_url() if url is None else str(url)
+        self.url = given if "://" in given else f"sqlite:///{given}"
+        self.content, self.reuse, self.timeout = content, reuse, timeout
+        self._engine: Engine | None = None
+        self._limiter = anyio.CapacityLimiter(1)
+        self._queue: list[Row] = []
+        self._asked = self._written = 0
+        self._busy: anyio.Event | None = None
+        self._broken: StoreError | None = None
+
+    async def __aenter__(self) -> Journal:
+        from agora import store
+
+        self._engine = await self._thread(partial(store.connect, self.url, self.timeout))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with anyio.CancelScope(shield=True):
+            try:
+                if self._queue and self._broken is None:
+                    await self.commit()
+            finally:
+                if self._engine is not None:
+                    await self._thread(self._engine.dispose)
+                    self._engine = None
+
+    # ---- writing: grouped, each group one transaction ----------------------------------------------------------
+
+    def note(self, row: Row) -> None:
+        """Write a row with the next commit."""
+        self._queue.append(row)
+
+    async def commit(self, *rows: Row) -> None:
+        """Write rows, and those noted before; return when they are durable. Whoever comes while a group is being written
+        joins the next.
+
+        Raises:
+            StoreError: if they cannot be written.
+        """
+        self._queue.extend(rows)
+        self._asked += 1
+        mine = self._asked
+        with anyio.CancelScope(shield=True):  # what a reply cost is spent: it is written whatever happens
+            while self._written < mine:
+                if self._broken is not None:
+                    raise self._broken
+                if self._busy is not None:
+                    await self._busy.wait()
+                    continue
+                busy = self._busy = anyio.Event()
+                try:
+                    await anyio.lowlevel.checkpoint()  # replies of the same moment go into one group
+                    group, upto, self._queue = self._queue, self._asked, []
+                    from agora import store
+
+                    await self._thread(partial(store.write, self.engine, group))
+                    self._written = upto
+                except StoreError as error:
+                    self._broken = error
+                    raise
+                finally:
+                    self._busy = None
+                    busy.set()
+
+    async def _thread(self, work: Callable[[], _T]) -> _T:
+        from agora import store
+
+        with store.sentences(self.url):
+            return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+
+    async def _read(self, work: Callable[[Connection], _T]) -> _T:
+        engine = self.engine
+
+        def go() -> _T:
+            with engine.connect() as connection:
+                return work(connection)
+
+        return await self._thread(go)
+
+    @property
+    def engine(self) -> Engine:
+        """The database."""
+        if self._engine is None:
+            raise StoreError("the journal is not open.", hint="Use it as `async with Journal(...) as journal:`.")
+        return self._engine
+
+    # ---- runs ------------------------------------------------------------------------------------------------
+
+    async def begin(
+        self, run: str, *, question: str, name: str, seed: int, config: Mapping[str, Any] | None = None
+    ) -> Recorder:
+        """The recorder of a run: of a new one, or, if the journal has a run of this id, of its resumption.
+
+        Raises:
+            InputError: if the run of this id debates another question, cannot be resumed, or is under way elsewhere.
+            StoreError: if it cannot be written.
+        """
+        from agora import store
+
+        known = await self._read(partial(store.runs, run=run))
+        if known:
+            (info,) = known
+            if not info.content:
+                raise InputError(f"run {run} was stored without its content, so it cannot be resumed.")
+            if info.question != question and info.question is not None:
+                raise InputError(
+                    f"run {run} debates another question: '{info.question[:60]}'.", hint="Use another run id."
+                )
+            if info.alive:
+                raise InputError(f"run {run} is under way in another process.", hint="Wait for it, or end it first.")
+            calls, choices = await self._read(partial(store.replayable, run=run, failed=info.status == "failed"))
+            recorder = Recorder(self, run, calls, choices)
+            change = {"status": "running", "host": socket.gethostname(), "pid": os.getpid()}
+            await self.commit(("run", {"id": run, "updated": time.time(), **change}))
+            return recorder
+        now = time.time()
+        row = {
+            "id": run, "created": now, "updated": now, "status": "running", "name": name, "seed": seed,
+            "question": json.dumps(question) if self.content else None, "content": self.content,
+            "config": json.dumps(config) if config is not None and self.content else None,
+            "versions": json.dumps(versions()), "host": socket.gethostname(), "pid": os.getpid(),
+        }  # fmt: skip
+        await self.commit(("new", row))
+        return Recorder(self, run)
+
+    async def runs(self, **filters: Any) -> list[RunInfo]:
+        """Runs, newest first. Filters: `status`, `text` (found in the question or name), `since` (seconds since 1970),
+        `limit`."""
+        from agora import store
+
+        return await self._read(partial(store.runs, **filters))
+
+    async def run(self, run: str) -> RunInfo:
+        """One run, by its id or the beginning of it; 'last' is the newest.
+
+        Raises:
+            InputError: if there is none, or more than one.
+        """
+        from agora import store
+
+        found = await self._read(partial(store.runs, prefix=run)) if run != "last" else await self.runs(limit=1)
+        if len(found) == 1 or (found and found[0].id == run):
+            return found[0]
+        if found:
+            raise InputError(f"'{run[:40]}' is the beginning of {len(found)} runs' ids.", hint="Write more of it.")
+        raise InputError(f"there is no run '{run[:60]}' in {store.shown(self.url)}.", hint="`agora runs` lists them.")
+
+    async def calls(self, run: str) -> list[dict[str, Any]]:
+        """All calls of a run, as plain data, in the order they were recorded."""
+        from agora import store
+
+        return await self._read(partial(store.calls, run=run))
+
+    async def events(self, run: str) -> list[dict[str, Any]]:
+        """All events of a run, as plain data, in order."""
+        from agora import store
+
+        return await self._read(partial(store.events, run=run))
+
+
+class Recorder:
+    """The journal of one run: finds what was recorded before, and records what is new. See `Journal.begin`."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        run: str,
+        calls: Sequence[Entry] = (),
+        choices: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.journal = journal
+        self.run = run
+        self.reused = 0  # replies taken from the journal
+        self._found = {(entry.path, entry.hash, entry.occurrence): entry for entry in calls}
+        self._count: Counter[tuple[str, str]] = Counter()
+        self._choices = dict(choices or {})
+
+    @property
+    def recorded(self) -> int:
+        """Replies of earlier attempts at this run."""
+        return sum(entry.reply is not None for entry in self._found.values())
+
+    def used(self, path: str = "") -> Usage:
+        """What the calls recorded before took, those below a path."""
+        prefix = f"{path}/" if path else ""
+        replies = [e.reply for e in self._found.values() if e.reply is not None and e.path.startswith(prefix)]
+        return sum((reply.usage for reply in replies), Usage())
+
+    async def entry(self, path: str, model: Model, messages: Sequence[Message], settings: Settings) -> Entry:
+        """The entry of a call that is about to be made, with its reply or error where the journal has one."""
+        request = json.dumps({"messages": [[m.role, m.content] for m in messages], "settings": settings.pinned})
+        digest = _hash(getattr(model, "identity", model.name), request)
+        key = (path, digest)
+        occurrence = self._count[key]
+        self._count[key] += 1
+        found = self._found.get((*key, occurrence))
+        if found is not None:
+            self.reused += 1
+            return found
+        entry = Entry(path, occurrence, digest, model.name, request)
+        if self.journal.reuse:
+            from agora import store
+
+            entry.reply = await self.journal._read(partial(store.same, hash=digest, occurrence=occurrence))
+            if entry.reply is not None:
+                self.reused += 1
+        return entry
+
+    async def record(self, entry: Entry, reply: Reply, begun: float) -> None:
+        """Make a reply durable.
+
+        Raises:
+            StoreError: if it cannot be written.
+        """
+        u = reply.usage
+        row = self._row(entry, begun, reply.attempts)
+        row.update(
+            reply=json.dumps(reply_json(reply)) if self.journal.content else None,
+            seconds=u.seconds, calls=u.calls, input_tokens=u.input_tokens, output_tokens=u.output_tokens,
+            cached_tokens=u.cached_tokens, reasoning_tokens=u.reasoning_tokens,
+            cache_write_tokens=u.cache_write_tokens, usd=u.usd,
+        )  # fmt: skip
+        await self.journal.commit(("call", row))
+
+    async def failed(self, entry: Entry, error: Exception, begun: float) -> None:
+        """Make a failure durable."""
+        ours = isinstance(error, AgoraError)
+        shown = {
+            "kind": type(error).__name__ if ours else "ModelError",
+            "message": error.message if isinstance(error, AgoraError) else f"{type(error).__name__}: {error}"[:500],
+            "hint": error.hint if isinstance(error, AgoraError) else None,
+            "model": getattr(error, "model", None),
+        }
+        row = self._row(entry, begun, getattr(error, "attempts", 1))
+        row.update(error=json.dumps(shown), seconds=time.time() - begun, calls=0)
+        await self.journal.commit(("call", row))
+
+    def _row(self, entry: Entry, begun: float, attempts: int) -> dict[str, Any]:
+        return {
+            "run": self.run, "path": entry.path, "occurrence": entry.occurrence, "hash": entry.hash,
+            "model": entry.model, "begun": begun, "attempts": attempts,
+            "request": entry.request if self.journal.content else None, "reply": None, "error": None,
+            "input_tokens": 0, "output_tokens": 0, "cached_tokens": 0, "reasoning_tokens": 0,
+            "cache_write_tokens": 0, "usd": 0.0,
+        }  # fmt: skip
+
+    def choice(self, path: str) -> Any:
+        """What was chosen at a place in an earlier attempt at this run, where it depended on time; else None."""
+        return self._choices.get(path)
+
+    def choose(self, path: str, value: Any) -> None:
+        """Note such a choice: it is durable before any reply that came of it."""
+        self.event("choice", path, value)
+
+    def event(self, kind: str, path: str, data: Any) -> None:
+        """Note an event of the debate at a path."""
+        if not self.journal.content and isinstance(data, dict):
+            data = {key: value for key, value in data.items() if key in _FIGURES}
+        row = {"run": self.run, "at": time.time(), "kind": kind, "path": path, "data": json.dumps(data)}
+        self.journal.note(("event", row))
+
+    async def end(self, status: str, **outcome: Any) -> None:
+        """Note how the run ended: 'done', 'failed', 'interrupted' or 'budget'."""
+        texts = {key: outcome.get(key) for key in ("answer", "reason")} if self.journal.content else {}
+        outcome = {key: value for key, value in outcome.items() if key not in ("answer", "reason")}
+        outcome.update({key: json.dumps(text) for key, text in texts.items() if text is not None})
+        await self.journal.commit(
+            ("run", {"id": self.run, "updated": time.time(), "status": status, "pid": None, **outcome})
+        )
+
+
+_FIGURES = ("agent", "agents", "edges", "round", "phase", "reads", "rounds", "usage", "wait", "attempt", "absent")
+
+
+def _hash(identity: str, request: str) -> str:
+    import hashlib
+
+    return hashlib.blake2b(f"{identity}\n{request}".encode(), digest_size=16).hexdigest()
+
+
+# ---- replies as plain data --------------------------------------------------------------------------------------
+
+
+def reply_json(reply: Reply) -> dict[str, Any]:
+    """A reply as plain data; what is at its default is left out."""
+    data: dict[str, Any] = {"text": reply.text, "model": reply.model, "usage": asdict(reply.usage)}
+    for name in ("logprob", "confidence", "reasoning", "finish"):
+        if (value := getattr(reply, name)) is not None:
+            data[name] = value
+    if reply.attempts != 1:
+        data["attempts"] = reply.attempts
+    if reply.tokens:
+        data["tokens"] = [[t.text, t.logprob, list(t.top)] for t in reply.tokens]
+    if reply.parts:
+        data["parts"] = [reply_json(part) for part in reply.parts]
+    return data
+
+
+def reply_of(data: Mapping[str, Any]) -> Reply:
+    """The reply of `reply_json`'s data."""
+    return Reply(
+        data["text"],
+        model=data["model"],
+        usage=Usage(**data["usage"]),
+        parts=tuple(reply_of(part) for part in data.get("parts", ())),
+        logprob=data.get("logprob"),
+        confidence=data.get("confidence"),
+        reasoning=data.get("reasoning"),
+        finish=data.get("finish"),
+        tokens=tuple(Token(t, p, tuple((a, b) for a, b in top)) for t, p, top in data.get("tokens", ())),
+        attempts=data.get("attempts", 1),
+    )
+
+
+def error_of(data: Mapping[str, Any]) -> ModelError:
+    """The error of a recorded failure."""
+    kind = getattr(errors, str(data.get("kind")), ModelError)
+    made: Any = kind if isinstance(kind, type) and issubclass(kind, ModelError) else ModelError
+    error: ModelError = made(data["message"], model=data.get("model"), hint=data.get("hint"))
+    return error
+
+
+def verdict_json(v: Verdict) -> dict[str, Any]:
+    """A verdict as plain data, without what was said on the way to it."""
+    return {
+        "answer": v.answer,
+        "text": v.text,
+        "reason": v.reason,
+        "confidence": v.confidence,
+        "rounds": len(v.rounds) - 1,
+        "support": dict(v.support),
+        "initial": v.initial,
+        "dissent": [asdict(d) for d in v.dissent],
+        "changes": [asdict(c) for c in v.changes],
+        "absent": list(v.absent),
+        "warnings": list(v.warnings),
+        "usage": asdict(v.usage),
+        "question": v.question,
+        "run": v.run,
+    }
+
+
+def event_json(event: Event, *, full: bool = True) -> tuple[str, dict[str, Any]]:
+    """An event's kind and its plain data.
+
+    Args:
+        event: any event.
+        full: with the reply of a turn; the journal, which has it among its calls, leaves it out.
+    """
+    match event:
+        case Started():
+            return "started", {"question": event.question, "agents": event.agents, "edges": event.edges}
+        case Speaking():
+            return "speaking", {"agent": event.agent, "round": event.round, "phase": event.phase}
+        case Spoke(turn):
+            data: dict[str, Any] = {"agent": turn.agent, "round": turn.round, "phase": turn.phase, "reads": turn.reads}
+            if turn.answer is not None:
+                answer = turn.answer
+                data |= {"answer": answer.value, "why_none": answer.why_none, "confidence": answer.confidence}
+            if turn.error is not None:
+                data["error"] = turn.error
+            if full and turn.reply is not None:
+                data["reply"] = {k: v for k, v in reply_json(turn.reply).items() if k != "parts"}
+            return "spoke", data
+        case RoundOver():
+            return "round", {"round": event.round.index, "stop": event.stop, "answers": dict(event.round.answers)}
+        case Decided():
+            return "decided", verdict_json(event.verdict)
+        case _:
+            return type(event).__name__.casefold(), asdict(event)
+
+
+@lru_cache(maxsize=1)
+def versions() -> dict[str, str]:
+    """Of agora, Python and the SDKs: a run can be understood only with them."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for package in ("agora-debate", "openai", "anthropic", "genai-prices"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def new_id() -> str:
+    """An id for a run: it sorts by time, and can be typed."""
+    import secrets
+
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+
+
+def check_id(run: str) -> str:
+    """An id as a user gave it.
+
+    Raises:
+        InputError: if it is none.
+    """
+    if not re.fullmatch(r"[\w.:/-]{1,200}", run):
+        raise InputError(f"a run's id has 1 to 200 letters, digits, '.', ':', '/', '-' or '_'; '{run[:40]}' has not.")
+    return run

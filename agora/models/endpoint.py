@@ -1,0 +1,277 @@
+"""What the adapters of hosted models share: clients, errors, and how a reply's text is made safe."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Callable, Mapping
+from importlib import import_module
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import anyio
+import anyio.to_thread
+from anyio.lowlevel import RunVar
+
+from agora import calls
+from agora.errors import (
+    AuthError,
+    ContextError,
+    FilterError,
+    InputError,
+    MalformedError,
+    ModelConnectionError,
+    ModelError,
+    ModelTimeoutError,
+    RateLimitError,
+    RequestError,
+    ServerError,
+)
+from agora.models.limits import until
+
+MAX_REPLY = 1_000_000  # characters
+CONNECT = 15.0  # seconds to reach a server; how long it may take to answer is for `Timeout`
+Effort = Literal["none", "minimal", "low", "medium", "high"]
+
+# ---- clients ----------------------------------------------------------------------------------------------------
+
+_clients: RunVar[dict[Any, Any]] = RunVar("agora_clients")
+
+
+async def client(sdk: str, key: tuple[Any, ...], make: Callable[[Any, Any], Any]) -> Any:
+    """An SDK's client, one for each endpoint and event loop, over one pool of connections.
+
+    Args:
+        sdk: its package; imported off the event loop, which is slow the first time.
+        key: of the endpoint.
+        make: makes the client of the SDK's module and an HTTP client.
+    """
+    try:
+        made = _clients.get()
+    except LookupError:
+        made = {}
+        _clients.set(made)
+    if (sdk, key) not in made:
+        module = await anyio.to_thread.run_sync(import_module, sdk)
+        if "http" not in made:
+            http = await anyio.to_thread.run_sync(_http, _on_asyncio())
+            if "http" not in made:
+                made["http"] = http
+                made["keeper"] = keeper = _keeper(http)
+                await keeper.__anext__()
+        made.setdefault((sdk, key), make(module, made["http"]))
+    return made[sdk, key]
+
+
+def _on_asyncio() -> bool:
+    import sniffio
+
+    return sniffio.current_async_library() == "asyncio"
+
+
+def _http(asyncio: bool) -> Any:
+    import httpx2
+    import openai
+
+    options: dict[str, Any] = {
+        "timeout": httpx2.Timeout(None, connect=CONNECT),
+        # a debate's rounds are seconds apart, and hundreds may run at once: connections are kept
+        "limits": httpx2.Limits(max_connections=10_000, max_keepalive_connections=10_000, keepalive_expiry=60.0),
+    }
+    return openai.DefaultAioHttpClient(**options) if asyncio else httpx2.AsyncClient(**options)
+
+
+async def _keeper(http: Any) -> AsyncGenerator[None, None]:
+    """Closes the connections when the event loop ends: loops finish their generators."""
+    try:
+        yield
+    finally:
+        with anyio.CancelScope(shield=True):
+            await http.aclose()
+
+
+def check_url(url: str) -> str:
+    """A server's address.
+
+    Raises:
+        InputError: if it is none, or holds a password.
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        parts, host = urlsplit(""), None
+    if parts.scheme not in ("http", "https") or not host:
+        raise InputError(f"base_url: '{url[:80]}' is no address such as http://localhost:11434/v1.")
+    if parts.username or parts.password:
+        raise InputError("base_url: must not hold a name or password.", hint="Put the key into the environment.")
+    return url
+
+
+# ---- errors -----------------------------------------------------------------------------------------------------
+
+
+def translate(error: Exception, model: str, key: str) -> ModelError:
+    """A vendor's error as one of ours; both SDKs name theirs alike. The key is struck out of what it says."""
+    if isinstance(error, ModelError):
+        return error
+    status = getattr(error, "status_code", None)
+    if not isinstance(status, int):
+        return _without_status(error, model, key)
+    body = getattr(error, "body", None)
+    detail: Any = body.get("error", body) if isinstance(body, dict) else None
+    detail = detail if isinstance(detail, dict) else {}
+    code = f"{detail.get('code') or ''} {detail.get('type') or ''} {detail.get('param') or ''}".casefold()
+    said = hide(" ".join(str(detail.get("message") or getattr(error, "message", error)).split())[:300], key)
+    low = f"{code} {said}".casefold()
+    made: ModelError
+    if "insufficient_quota" in low or status == 402 or "credit balance" in low:
+        made = AuthError(f"the account has no credit left ({status}): {said}", hint="Add credit with the vendor.")
+    elif status == 429:
+        made = RateLimitError("too many requests (429).", retry_after=retry_after(error))
+    elif status in (401, 403):
+        made = AuthError(f"the server refuses the key ({status}): {said}", hint="Check the key and what it may do.")
+    elif "content_filter" in low or "content_policy" in low:
+        made = FilterError("a content filter rejects the request.", hint="Rephrase the question.")
+    elif status == 413 or any(w in low for w in ("context_length", "context window", "maximum context", "too long")):
+        made = ContextError(
+            f"the prompt is longer than the model's context: {said}",
+            hint="Use fewer peers or rounds, or show peers' answers only (view: {text: answer}).",
+        )
+    elif status == 404:
+        made = RequestError(f"the server has no such model or address (404): {said}", hint="`agora models` lists some.")
+    elif status >= 500 or status in (408, 409, 425):
+        made = ServerError(f"the server failed ({status}): {said}")
+        made.retry_after = retry_after(error)
+    else:
+        made = RequestError(f"the server rejects the request ({status}): {said}", hint="See the model's options.")
+    made.model = model
+    return made
+
+
+def _without_status(error: Exception, model: str, key: str) -> ModelError:
+    names, cause = [], error
+    while cause is not None and len(names) < 8:
+        names.append(type(cause).__name__)
+        cause = cause.__cause__  # type: ignore[assignment]
+    said = hide(" ".join(str(error).split())[:200], key)
+    if any(name in ("ReadTimeout", "WriteTimeout", "PoolTimeout", "SocketTimeoutError") for name in names):
+        return ModelTimeoutError("no reply in time.", model=model)
+    if any(
+        "Disconnected" in name or name in ("ReadError", "RemoteProtocolError", "ClientPayloadError") for name in names
+    ):
+        return ModelConnectionError("the connection broke before the reply was whole.", model=model)
+    if any("Timeout" in name or "Connect" in name for name in names):
+        return ModelConnectionError("the server cannot be reached.", model=model, hint="Is it running?")
+    if any(name in ("APIError", "JSONDecodeError", "APIResponseValidationError") for name in names):
+        return MalformedError(f"a reply that cannot be read: {said}", model=model)
+    return MalformedError(f"a reply that cannot be read: {names[0]}: {said}", model=model)
+
+
+def retry_after(error: Exception) -> float | None:
+    """The wait a server asks for, in seconds: `retry-after-ms`, or `Retry-After` as seconds or as a date."""
+    headers: Mapping[str, str] = getattr(getattr(error, "response", None), "headers", None) or {}
+    try:
+        return float(headers["retry-after-ms"]) / 1000
+    except (KeyError, ValueError):
+        pass
+    text = headers.get("retry-after")
+    return until(text) if text else None
+
+
+def hide(text: str, key: str) -> str:
+    """A text without the key."""
+    return text.replace(key, "***") if len(key) > 5 else text
+
+
+# ---- texts ------------------------------------------------------------------------------------------------------
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def clean(text: str) -> str:
+    """A text that can be encoded: lone surrogates, which JSON can smuggle in, are replaced."""
+    if not _SURROGATE.search(text):
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def split_reasoning(text: str) -> tuple[str, str | None]:
+    """A text without the reasoning that open models write before it in `<think>` tags, and that reasoning."""
+    head, mark, rest = text.partition("</think>")
+    if text.lstrip().startswith("<think>"):
+        thought = (head if mark else text).lstrip().removeprefix("<think>").strip()
+        return rest.strip() if mark else "", thought or None
+    # some chat templates open the tag in the prompt, so that only its end is in the reply
+    if mark and rest.strip() and "<think>" not in head and "\n" in head + rest[:2]:
+        return rest.strip(), head.strip() or None
+    return text, None
+
+
+def usable(text: Any, *, model: str, key: str, finish: str | None, thought: bool = False) -> str:
+    """The text of a reply, safe to hand on.
+
+    Raises:
+        MalformedError: if there is none.
+        RequestError: if all of `max_tokens` went into reasoning.
+    """
+    if not isinstance(text, str) or not text.strip():
+        if finish == "length":
+            raise RequestError(
+                f"max_tokens was reached {'while it was still reasoning' if thought else 'before any text'}.",
+                model=model,
+                hint="Raise max_tokens, or lower the reasoning effort.",
+            )
+        raise MalformedError("an empty reply.", model=model)
+    if len(text) > MAX_REPLY:
+        error = MalformedError(f"a reply of {len(text):,} characters; at most {MAX_REPLY:,} are taken.", model=model,
+                               hint="Set max_tokens.")  # fmt: skip
+        error.retryable = False  # it would be paid for again
+        raise error
+    return hide(clean(text), key)
+
+
+def follow() -> Callable[[str], None] | None:
+    """Where to send pieces of text while they are written, if anybody wants them."""
+    here = calls.current()
+    if not here.stream or here.listen is None:
+        return None
+    listen, first = here.listen, [True]
+
+    def tell(text: str) -> None:
+        listen(calls.Delta(text, first[0]))
+        first[0] = False
+
+    return tell
+
+
+# ---- structured output ------------------------------------------------------------------------------------------
+
+
+def schema_instruction(schema: Mapping[str, Any]) -> str:
+    """What asks for a schema in words, for servers that cannot hold a model to it."""
+    import json
+
+    return f"Reply with one JSON value and nothing else. It must satisfy this JSON Schema: {json.dumps(schema)}"
+
+
+def held_to(schema: Mapping[str, Any], text: str, model: str) -> str:
+    """The JSON of a reply that must satisfy a schema.
+
+    Raises:
+        MalformedError: if it does not.
+    """
+    import json
+
+    import jsonschema
+
+    stripped = re.sub(r"^```(?:json)?\s*|\s*```$", "", text.strip())
+    for candidate in (stripped, stripped[stripped.find("{") : stripped.rfind("}") + 1]):
+        try:
+            value = json.loads(candidate)
+            jsonschema.validate(value, schema)
+        except jsonschema.ValidationError as error:
+            raise MalformedError(f"its JSON does not satisfy the schema: {error.message[:150]}", model=model) from None
+        except (ValueError, RecursionError):
+            continue
+        return candidate
+    raise MalformedError("its reply is not the JSON that was asked for.", model=model)

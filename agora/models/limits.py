@@ -1,0 +1,221 @@
+"""What an endpoint allows, as one shared view: concurrent calls, requests and tokens a minute, given, learnt or adapted to."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import anyio
+from anyio.lowlevel import RunVar
+
+from agora.errors import InputError
+
+MINUTE = 60.0
+_POLL = 1.0  # seconds: other threads' event loops may change a limiter without waking this one's
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of one model at one endpoint; None is no limit known.
+
+    Attributes:
+        requests_per_minute: most requests in any 60 seconds.
+        tokens_per_minute: most tokens, in and out, in any 60 seconds.
+        concurrent: most calls at a time.
+    """
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("requests_per_minute", "tokens_per_minute", "concurrent"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"limits: {name} must be at least 1, it is {value}.")
+
+
+class _Rate:
+    """Requests and tokens of one model in the last minute."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.given = limits
+        self.requests, self.tokens = limits.requests_per_minute, limits.tokens_per_minute
+        self.sent: deque[list[float]] = deque()  # [when, tokens]
+        self.sum = 0.0
+        self.in_flight = 0
+        self.closed_until = 0.0
+
+    def wait(self, tokens: float, now: float) -> float:
+        """Seconds until a call may be sent; infinite until another ends."""
+        while self.sent and self.sent[0][0] <= now - MINUTE:
+            self.sum -= self.sent.popleft()[1]
+        if self.given.concurrent is not None and self.in_flight >= self.given.concurrent:
+            return math.inf
+        wait = self.closed_until - now
+        if self.requests is not None and len(self.sent) >= self.requests:
+            wait = max(wait, self.sent[-self.requests][0] + MINUTE - now)
+        if self.tokens is not None and self.sent and self.sum + tokens > self.tokens:
+            wait = max(wait, self.sent[0][0] + MINUTE - now)
+        return wait
+
+
+class _Door:
+    """Where the callers of one event loop queue, first come, first served."""
+
+    def __init__(self) -> None:
+        self.turn = anyio.Lock()
+        self.changed = anyio.Event()
+
+
+class Ticket:
+    """A call that was let through."""
+
+    __slots__ = ("at", "entry", "rate")
+
+    def __init__(self, at: float, rate: _Rate, entry: list[float]) -> None:
+        self.at, self.rate, self.entry = at, rate, entry
+
+
+class Limiter:
+    """One endpoint's limits, shared by everything in the process that talks to it.
+
+    Requests and tokens a minute are held by model, as vendors count them; what is not given is learnt from the server's
+    rate-limit headers. How many calls are under way adapts to the endpoint as a whole: a 429 halves it, once for all the
+    calls that met it together; each success lets it grow a little. While nothing but 429s come, nobody is sent.
+    """
+
+    def __init__(self) -> None:
+        self.window = math.inf
+        self.in_flight = 0
+        self.refused = 0  # 429s since the last success
+        self.closed_until = 0.0
+        self._halved = -math.inf
+        self._rates: dict[str, _Rate] = {}
+        self._door: RunVar[_Door] = RunVar("agora_door")
+
+    def rate(self, model: str, limits: Limits = Limits()) -> _Rate:
+        """The rates of a model; limits that are given replace learnt ones."""
+        rate = self._rates.get(model)
+        if rate is None or (limits != Limits() and rate.given != limits):
+            rate = self._rates[model] = _Rate(limits)
+        return rate
+
+    def _here(self) -> _Door:
+        try:
+            return self._door.get()
+        except LookupError:
+            door = _Door()
+            self._door.set(door)
+            return door
+
+    def _wait(self, rate: _Rate, tokens: float, now: float) -> float:
+        if self.in_flight >= max(1.0, math.floor(self.window) if self.window < math.inf else self.window):
+            return math.inf
+        return max(self.closed_until - now, rate.wait(tokens, now))
+
+    async def enter(self, rate: _Rate, tokens: int) -> Ticket:
+        """Wait until a call may be sent, and count it.
+
+        Args:
+            rate: of the model that is called.
+            tokens: what it is expected to take, in and out.
+        """
+        door = self._here()
+        now = time.monotonic()
+        if door.turn.statistics().locked or self._wait(rate, tokens, now) > 0:
+            async with door.turn:
+                while (wait := self._wait(rate, tokens, now := time.monotonic())) > 0:
+                    door.changed = anyio.Event()
+                    with anyio.move_on_after(min(wait, _POLL)):
+                        await door.changed.wait()
+        entry = [now, float(tokens)]
+        rate.sent.append(entry)
+        rate.sum += tokens
+        rate.in_flight += 1
+        self.in_flight += 1
+        return Ticket(now, rate, entry)
+
+    def leave(self, ticket: Ticket, tokens: int | None = None) -> None:
+        """A call has ended; `tokens` is what it took, where that is known."""
+        ticket.rate.in_flight -= 1
+        self.in_flight -= 1
+        if tokens is not None:
+            ticket.rate.sum += tokens - ticket.entry[1]
+            ticket.entry[1] = float(tokens)
+        self._here().changed.set()
+
+    def succeeded(self) -> None:
+        """A call was answered."""
+        self.refused = 0
+        if self.window < math.inf:
+            self.window += 1 / self.window
+
+    def throttled(self, ticket: Ticket, retry_after: float | None) -> None:
+        """A call met a 429."""
+        now = time.monotonic()
+        self.refused += 1
+        if ticket.at >= self._halved:  # sent after the last halving: news
+            self.window = max(1.0, min(self.window, float(self.in_flight)) / 2)
+            self._halved = now
+        if self.refused > 1:
+            pause = min(30.0, 0.25 * 2 ** min(self.refused, 8)) if retry_after is None else min(retry_after, MINUTE)
+            self.closed_until = max(self.closed_until, now + pause)
+
+    def learn(self, rate: _Rate, headers: Mapping[str, str]) -> None:
+        """Take in the rate-limit headers of a reply, OpenAI's or Anthropic's."""
+        for name in ("requests", "tokens"):
+            limit = _number(headers, f"x-ratelimit-limit-{name}", f"anthropic-ratelimit-{name}-limit")
+            if limit and getattr(rate.given, f"{name}_per_minute") is None:
+                setattr(rate, name, max(1, int(limit)))
+            left = _number(headers, f"x-ratelimit-remaining-{name}", f"anthropic-ratelimit-{name}-remaining")
+            if left is not None and left < 1:
+                reset = headers.get(f"x-ratelimit-reset-{name}") or headers.get(f"anthropic-ratelimit-{name}-reset")
+                wait = until(reset) if reset else None
+                if wait is not None:
+                    rate.closed_until = max(rate.closed_until, time.monotonic() + min(wait, MINUTE))
+
+
+def _number(headers: Mapping[str, str], *names: str) -> float | None:
+    for name in names:
+        if (text := headers.get(name)) is not None:
+            try:
+                return float(text)
+            except ValueError:
+                return None
+    return None
+
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def until(text: str) -> float | None:
+    """Seconds until a time as headers write it: seconds, '6m12.5s', an HTTP date, or an ISO time. None if it is none."""
+    import re
+
+    text = text.strip()[:80]
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    if re.fullmatch(r"(\d+(\.\d+)?(ms|s|m|h|d))+", text):
+        return sum(float(n) * _UNITS[u] for n, u in re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text))
+    for read in (parsedate_to_datetime, datetime.fromisoformat):
+        try:
+            when = read(text)
+        except (ValueError, TypeError):
+            continue
+        when = when if when.tzinfo else when.replace(tzinfo=UTC)
+        return max(0.0, when.timestamp() - time.time())
+    return None
+
+
+_limiters: dict[tuple[str, str], Limiter] = {}
+
+
+def limiter_of(url: str, key: str) -> Limiter:
+    """The limiter of an endpoint, by its address and the key it is used with."""
+    return _limiters.setdefault((url, key), Limiter())

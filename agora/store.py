@@ -1,0 +1,369 @@
+"""The journal's database: its tables, its migrations, and what is wrong with a store in one sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+
+from agora.errors import MissingError, StoreError
+from agora.journal import STALE, Entry, RunInfo, error_of, reply_of
+from agora.records import Reply, Usage
+
+Row = tuple[str, dict[str, Any]]  # what it is ('new', 'run', 'call', 'event') and its columns
+_METADATA = sa.MetaData()
+
+_META = sa.Table("agora_meta", _METADATA, sa.Column("key", sa.String, primary_key=True), sa.Column("value", sa.String))
+RUNS = sa.Table(
+    "agora_runs",
+    _METADATA,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("created", sa.Float, nullable=False, index=True),
+    sa.Column("updated", sa.Float, nullable=False),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("question", sa.Text),
+    sa.Column("config", sa.Text),
+    sa.Column("versions", sa.Text),
+    sa.Column("seed", sa.BigInteger),
+    sa.Column("content", sa.Boolean, nullable=False),
+    sa.Column("host", sa.String),
+    sa.Column("pid", sa.Integer),
+    sa.Column("answer", sa.Text),
+    sa.Column("reason", sa.Text),
+    sa.Column("rounds", sa.Integer),
+)
+_BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite numbers rows by itself only in INTEGER columns
+CALLS = sa.Table(
+    "agora_calls",
+    _METADATA,
+    sa.Column("id", _BIG, primary_key=True, autoincrement=True),
+    sa.Column("run", sa.String, nullable=False, index=True),
+    sa.Column("path", sa.String, nullable=False),
+    sa.Column("occurrence", sa.Integer, nullable=False),
+    sa.Column("hash", sa.String, nullable=False, index=True),
+    sa.Column("model", sa.String, nullable=False),
+    sa.Column("begun", sa.Float, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("request", sa.Text),
+    sa.Column("reply", sa.Text),
+    sa.Column("error", sa.Text),
+    sa.Column("calls", sa.Integer, nullable=False),
+    sa.Column("input_tokens", sa.BigInteger, nullable=False),
+    sa.Column("output_tokens", sa.BigInteger, nullable=False),
+    sa.Column("cached_tokens", sa.BigInteger, nullable=False),
+    sa.Column("reasoning_tokens", sa.BigInteger, nullable=False),
+    sa.Column("cache_write_tokens", sa.BigInteger, nullable=False),
+    sa.Column("usd", sa.Float),
+)
+EVENTS = sa.Table(
+    "agora_events",
+    _METADATA,
+    sa.Column("id", _BIG, primary_key=True, autoincrement=True),
+    sa.Column("run", sa.String, nullable=False, index=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("path", sa.String, nullable=False),
+    sa.Column("data", sa.Text, nullable=False),
+)
+
+
+def _first(connection: sa.Connection) -> None:
+    _METADATA.create_all(connection)
+
+
+# step n takes a store from schema n to n + 1; steps are added, never changed
+MIGRATIONS: list[Callable[[sa.Connection], None]] = [_first]
+
+# ---- opening ----------------------------------------------------------------------------------------------------
+
+
+def shown(url: str) -> str:
+    """A store's URL without its password."""
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except sa.exc.ArgumentError:
+        return "the store"
+
+
+@contextmanager
+def sentences(url: str) -> Iterator[None]:
+    """What a database says, as one sentence that says what to do."""
+    try:
+        yield
+    except sa.exc.NoSuchModuleError:
+        raise StoreError(
+            f"{shown(url)} is no store that can be used here.", hint="Use sqlite:///FILE or postgresql://..."
+        ) from None
+    except sa.exc.ArgumentError:
+        raise StoreError("the store's URL cannot be read.", hint="Use sqlite:///FILE or postgresql://...") from None
+    except ModuleNotFoundError as error:
+        raise MissingError(
+            f"{shown(url)} needs the package {error.name}.", hint="Run: pip install 'agora-debate[postgres]'"
+        ) from None
+    except (sa.exc.SQLAlchemyError, OSError) as error:
+        said = str(getattr(error, "orig", None) or getattr(error, "strerror", None) or error)
+        line = " ".join(said.split())[:200].rstrip(".")
+        raise StoreError(f"the store {shown(url)}: {line}.", hint=_hint(said.casefold())) from None
+
+
+def _hint(said: str) -> str:
+    for words, hint in (
+        (
+            ("readonly", "read-only", "permission"),
+            "Choose a place that can be written with --store, or `--store none`.",
+        ),
+        (("full",), "Free some space; nothing that was recorded is lost, and the run can be resumed."),
+        (("locked", "busy"), "Another process holds it; try again when it is done."),
+        (("not a database", "malformed"), "Choose another file with --store."),
+        (("unable to open", "no such file", "not a directory", "is a directory"), "Check the path given as --store."),
+    ):
+        if any(word in said for word in words):
+            return hint
+    return "Check --store."
+
+
+def connect(url: str, timeout: float) -> sa.Engine:
+    """Open a store, making or migrating it where needed."""
+    parsed = make_url(url)
+    options: dict[str, Any] = {}
+    if parsed.get_backend_name() == "sqlite":
+        parsed = parsed.set(drivername="sqlite")
+        if parsed.database and parsed.database != ":memory:" and not parsed.database.startswith("file:"):
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        options["connect_args"] = {"timeout": timeout}
+    elif parsed.get_backend_name() == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")  # the one driver of the extra
+        options["pool_pre_ping"] = True
+    engine = sa.create_engine(parsed, **options)
+    if parsed.get_backend_name() == "sqlite":
+
+        @sa.event.listens_for(engine, "connect")
+        def _(connection: Any, _record: Any) -> None:
+            cursor = connection.cursor()
+            for pragma in ("journal_mode=WAL", "synchronous=FULL"):  # durable even when the power goes
+                cursor.execute(f"PRAGMA {pragma}")
+            cursor.close()
+
+    try:
+        _migrate(engine, url)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def _version(connection: sa.Connection, url: str) -> int:
+    tables = sa.inspect(connection).get_table_names()
+    if _META.name not in tables:
+        if tables and connection.dialect.name == "sqlite":
+            raise StoreError(f"{shown(url)} is a database of something else.", hint="Choose another file with --store.")
+        return 0
+    return int(connection.execute(sa.select(_META.c.value).where(_META.c.key == "schema")).scalar_one())
+
+
+def _migrate(engine: sa.Engine, url: str) -> None:
+    with engine.connect() as connection:
+        found = _version(connection, url)
+    if found > len(MIGRATIONS):
+        raise StoreError(
+            f"{shown(url)} was written by a newer agora: its schema is {found}, this one knows {len(MIGRATIONS)}.",
+            hint="Update agora, or choose another store with --store.",
+        )
+    if found == len(MIGRATIONS):
+        return
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN EXCLUSIVE")  # two processes may meet here
+        else:
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(47110815)")
+        found = _version(connection, url)
+        for step in MIGRATIONS[found:]:
+            step(connection)
+        if found < len(MIGRATIONS):
+            value = str(len(MIGRATIONS))
+            if found:
+                connection.execute(sa.update(_META).where(_META.c.key == "schema").values(value=value))
+            else:
+                connection.execute(sa.insert(_META).values(key="schema", value=value))
+        connection.commit()
+
+
+# ---- writing ----------------------------------------------------------------------------------------------------
+
+
+def write(engine: sa.Engine, rows: Sequence[Row]) -> None:
+    """Write rows in one transaction."""
+    kinds: dict[str, list[dict[str, Any]]] = {"new": [], "run": [], "call": [], "event": []}
+    for kind, row in rows:
+        kinds[kind].append(row)
+    with engine.begin() as connection:
+        for kind, table in (("new", RUNS), ("event", EVENTS), ("call", CALLS)):
+            if kinds[kind]:
+                connection.execute(sa.insert(table), kinds[kind])
+        for row in kinds["run"]:
+            connection.execute(sa.update(RUNS).where(RUNS.c.id == row["id"]).values(row))
+
+
+# ---- reading ----------------------------------------------------------------------------------------------------
+
+_SUMS = ("calls", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "cache_write_tokens")
+
+
+def runs(
+    connection: sa.Connection,
+    *,
+    run: str | None = None,
+    prefix: str | None = None,
+    status: str | None = None,
+    text: str | None = None,
+    since: float | None = None,
+    limit: int | None = None,
+) -> list[RunInfo]:
+    """Runs with their totals, newest first."""
+    query = sa.select(RUNS).order_by(RUNS.c.created.desc(), RUNS.c.id.desc())
+    if run is not None:
+        query = query.where(RUNS.c.id == run)
+    if prefix is not None:
+        query = query.where(RUNS.c.id.startswith(prefix, autoescape=True)).limit(50)
+    if status is not None:
+        query = query.where(RUNS.c.status == status)
+    if since is not None:
+        query = query.where(RUNS.c.created >= since)
+    if text is not None:
+        encoded = json.dumps(text)[1:-1]
+        query = query.where(
+            RUNS.c.question.icontains(encoded, autoescape=True) | RUNS.c.name.icontains(text, autoescape=True)
+        )
+    if limit is not None:
+        query = query.limit(limit)
+    found = connection.execute(query).mappings().all()
+    totals: dict[str, Any] = {}
+    for start in range(0, len(found), 500):  # a database takes only so many parameters
+        ids = [row["id"] for row in found[start : start + 500]]
+        sums = (
+            sa.select(
+                CALLS.c.run,
+                *(sa.func.sum(CALLS.c[name]).label(name) for name in _SUMS),
+                sa.func.sum(CALLS.c.usd).label("usd"),
+                (sa.func.count() - sa.func.count(CALLS.c.usd)).label("unpriced"),
+                sa.func.sum(sa.case((CALLS.c.error.is_(None), CALLS.c.seconds), else_=0.0)).label("seconds"),
+                sa.func.sum(CALLS.c.attempts).label("attempts"),
+                sa.func.count(CALLS.c.error).label("failed"),
+            )
+            .where(CALLS.c.run.in_(ids))
+            .group_by(CALLS.c.run)
+        )
+        totals.update({row["run"]: row for row in connection.execute(sums).mappings()})
+    return [_info(row, totals.get(row["id"])) for row in found]
+
+
+def _info(row: Any, total: Any) -> RunInfo:
+    usage = Usage()
+    if total is not None:
+        counts = {name: int(total[name]) for name in _SUMS}
+        usage = Usage(**counts, usd=None if total["unpriced"] else total["usd"], seconds=total["seconds"])
+    return RunInfo(
+        id=row["id"],
+        status=row["status"],
+        question=None if row["question"] is None else json.loads(row["question"]),
+        name=row["name"],
+        created=row["created"],
+        updated=row["updated"],
+        answer=None if row["answer"] is None else json.loads(row["answer"]),
+        reason=None if row["reason"] is None else json.loads(row["reason"]),
+        rounds=row["rounds"],
+        usage=usage,
+        attempts=int(total["attempts"]) if total else 0,
+        failed=int(total["failed"]) if total else 0,
+        config=None if row["config"] is None else json.loads(row["config"]),
+        versions=json.loads(row["versions"] or "{}"),
+        seed=row["seed"],
+        content=row["content"],
+        alive=row["status"] == "running" and _alive(row["host"], row["pid"], row["updated"]),
+    )
+
+
+def _alive(host: str | None, pid: int | None, updated: float) -> bool:
+    """Whether the process that wrote last seems to be there: by its number on this machine, else by its last record."""
+    if host != socket.gethostname() or pid is None:
+        return time.time() - updated < STALE
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def replayable(connection: sa.Connection, *, run: str, failed: bool) -> tuple[list[Entry], dict[str, Any]]:
+    """What a resumed run need not do again: its calls, and the choices that depended on time.
+
+    Failures are facts that others have read of, and stay. Only where the run itself failed, those of its last round are
+    forgotten, so that they are tried again.
+    """
+    last_round = 0
+    if failed:
+        over = sa.select(sa.func.max(EVENTS.c.id)).where(
+            EVENTS.c.run == run, EVENTS.c.kind == "round", EVENTS.c.path == ""
+        )
+        at = sa.select(EVENTS.c.at).where(EVENTS.c.id == over.scalar_subquery())
+        last_round = connection.execute(at).scalar() or 0.0
+    entries = []
+    for row in connection.execute(sa.select(CALLS).where(CALLS.c.run == run).order_by(CALLS.c.id)).mappings():
+        ended = row["begun"] + row["seconds"]
+        if row["error"] is not None and failed and ended >= last_round:
+            continue
+        entries.append(
+            Entry(
+                row["path"], row["occurrence"], row["hash"], row["model"], row["request"] or "",
+                reply_of(json.loads(row["reply"])) if row["reply"] is not None else None,
+                error_of(json.loads(row["error"])) if row["error"] is not None else None,
+            )
+        )  # fmt: skip
+    chosen = sa.select(EVENTS.c.path, EVENTS.c.data).where(EVENTS.c.run == run, EVENTS.c.kind == "choice")
+    return entries, {path: json.loads(data) for path, data in connection.execute(chosen)}
+
+
+def same(connection: sa.Connection, *, hash: str, occurrence: int) -> Reply | None:
+    """A reply to the same request in any run."""
+    query = (
+        sa.select(CALLS.c.reply)
+        .where(CALLS.c.hash == hash, CALLS.c.occurrence == occurrence, CALLS.c.reply.is_not(None))
+        .order_by(CALLS.c.id)
+        .limit(1)
+    )
+    found = connection.execute(query).scalar()
+    return None if found is None else reply_of(json.loads(found))
+
+
+def calls(connection: sa.Connection, *, run: str) -> list[dict[str, Any]]:
+    """All calls of a run."""
+    query = sa.select(CALLS).where(CALLS.c.run == run).order_by(CALLS.c.id)
+    return [_decoded(row, ("request", "reply", "error")) for row in connection.execute(query).mappings()]
+
+
+def events(connection: sa.Connection, *, run: str) -> list[dict[str, Any]]:
+    """All events of a run."""
+    query = sa.select(EVENTS).where(EVENTS.c.run == run).order_by(EVENTS.c.id)
+    return [_decoded(row, ("data",)) for row in connection.execute(query).mappings()]
+
+
+def _decoded(row: Any, names: Sequence[str]) -> dict[str, Any]:
+    data = dict(row)
+    for name in names:
+        if data[name] is not None:
+            data[name] = json.loads(data[name])
+    return data

@@ -1,0 +1,355 @@
+"""The debate engine: agents speak as soon as what they must read is there; the moderator decides when it is over."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio.abc import TaskGroup
+
+from agora import calls
+from agora.budget import Meter
+from agora.calls import Delta, Scope, Wait, ask, scope, sentence
+from agora.errors import BudgetError, InputError, QuorumError
+from agora.journal import Recorder, event_json
+from agora.model import Model, Settings, derive_seed
+from agora.records import (
+    Decided,
+    Event,
+    Message,
+    Reply,
+    Retrying,
+    Round,
+    RoundOver,
+    Speaking,
+    Spoke,
+    Started,
+    Turn,
+    Verdict,
+    Wrote,
+)
+from agora.text.agent import Agent
+from agora.text.moderator import StopRule
+from agora.text.protocol import Key, Needs, Plan
+from agora.text.reading import Reader
+from agora.text.verdict import conclude, deciding
+from agora.text.votes import plurality
+
+if TYPE_CHECKING:
+    from agora.text.debate import Debate
+
+
+class _Waiter:
+    __slots__ = ("event", "missing")
+
+    def __init__(self, missing: int) -> None:
+        self.missing = missing
+        self.event = anyio.Event()
+
+
+class Run:
+    """One run of a debate: the board of what has been said, and the tasks that fill it.
+
+    Args:
+        debate: whose run.
+        question: what is debated.
+        settings: passed on to agents that do not pin their own.
+        id: the run's id.
+        recorder: where it is journaled, if it is.
+        emit: is told every event.
+        stream: with pieces of text while they are written.
+    """
+
+    def __init__(
+        self,
+        debate: Debate,
+        question: str,
+        settings: Settings,
+        *,
+        id: str,
+        recorder: Recorder | None,
+        emit: Callable[[Event], None],
+        stream: bool = False,
+    ) -> None:
+        self.debate = debate
+        self.question = question
+        self.answer = debate.answer_type
+        self.settings = settings
+        self.id = id
+        self.seed = settings.seed if settings.seed is not None else debate.seed
+        self.plan = Plan(debate.protocol, debate.topology, self.seed)
+        self.order: Mapping[str, int] = {agent.name: i for i, agent in enumerate(debate.agents)}
+        self.rounds: list[Round] = []
+        self.warnings: list[str] = []
+        self.over: str | None = None  # why the debate ended
+        self.cut: str | None = None  # which budget, if one, allows no further call
+        self._emit = emit
+        self._limit: BudgetError | None = None
+        self._board: dict[Key, Turn] = {}
+        self._reader = Reader(debate.protocol, question, self.answer, self.seed, self.order, self._board)
+        self._chats: dict[str, list[Message]] = {}
+        self._waiters: dict[Key, list[_Waiter]] = {}
+        self._gates = [anyio.Event()]
+        self._counts: list[Counter[str | None]] = []
+        self._done: list[anyio.Event] = []
+        self._asked: Counter[tuple[str, int]] = Counter()
+        self._parts: list[tuple[tuple[int, int, int], Reply]] = []
+        outer = calls.current()
+        if outer.whole:  # inside a call that is counted and recorded as one
+            outer = Scope(stand_in=outer.stand_in)
+        self._recorder = recorder or outer.recorder
+        self._path = outer.path
+        meter = Meter(debate.budget, self._recorder.used(self._path)) if self._recorder else Meter(debate.budget)
+        self._scope = replace(
+            outer, recorder=self._recorder, meters=(*outer.meters, meter), listen=None, stream=stream, whole=False
+        )
+
+    def _tell(self, event: Event, *, full: bool = False) -> None:
+        """Tell an event to who watches and to the journal."""
+        self._emit(event)
+        if self._recorder is not None:
+            kind, data = event_json(event, full=full)
+            self._recorder.event(kind, self._path, data)
+
+    # ---- the whole -------------------------------------------------------------------------------------------
+
+    async def run(self) -> Verdict:
+        debate = self.debate
+        replayed = self._recorder.recorded if self._recorder is not None else 0
+        self._tell(Started(self.id, self.question, debate.topology.agents, debate.topology.edges, replayed))
+        self._gates[0].set()
+        with scope(**{name: getattr(self._scope, name) for name in Scope.__slots__}):
+            try:
+                async with anyio.create_task_group() as group:
+                    for agent in debate.agents:
+                        group.start_soon(self._take_part, agent, name=agent.name)
+                    group.start_soon(self._moderate, group, name="moderator")
+            except BaseExceptionGroup as errors:
+                raise _first(errors) from None
+            verdict = await self._verdict()
+        self._tell(Decided(verdict))
+        return verdict
+
+    async def _take_part(self, agent: Agent) -> None:
+        for index in range(self.debate.moderator.last + 1):
+            await self._gate(index).wait()
+            for phase in self.debate.protocol.phases_of(index):
+                turn = await self._speak(agent, index, phase)
+                self._publish(turn, agent)
+
+    async def _moderate(self, group: TaskGroup) -> None:
+        """After each round: over, or go on. Where agents ran ahead, no rule could have stopped the debate."""
+        stop, last = self.debate.moderator.stop, self.debate.moderator.last
+        for index in range(last + 1):
+            await self._round_event(index).wait()
+            round = self._collect(index)
+            present = len(round.final) - len(round.absent)
+            if present or not index or self.cut is None:
+                self.rounds.append(round)
+            if self.cut is not None:
+                # what is under way has been paid for: go on until a round in which nobody could speak
+                reason = None if present else self.cut
+            else:
+                if present < max(1, math.ceil(self.debate.moderator.quorum * len(round.final) - 1e-9)):
+                    self._fail(round, present)
+                reason = None if self._gate(index + 1).is_set() else await self._ask_rule(stop)
+            if reason is None and index == last:
+                reason = self.cut or f"the hard limit of {last} rounds"
+            self.over = reason
+            self._tell(RoundOver(round, reason))
+            if reason is not None:
+                group.cancel_scope.cancel()
+                return
+            self._gate(index + 1).set()
+
+    async def _ask_rule(self, stop: StopRule) -> str | None:
+        try:
+            return await stop(self)
+        except BudgetError as error:
+            self._cut(error)
+            return self.cut
+
+    def _fail(self, round: Round, present: int) -> None:
+        reasons = dict.fromkeys(turn.error or "" for turn in round.turns if turn.reply is None)
+        shown = "; ".join(list(reasons)[:3])
+        raise QuorumError(
+            f"only {present} of {len(round.final)} agents spoke in round {round.index}: {shown}",
+            rounds=tuple(self.rounds),
+        )
+
+    # ---- one turn --------------------------------------------------------------------------------------------
+
+    async def _speak(self, agent: Agent, index: int, phase: str) -> Turn:
+        read = await self._read(agent.name, index, phase)
+        messages, reads = self._reader.prompt(agent, index, phase, read)
+        turn = Turn(agent.name, index, phase, reads=reads, messages=messages)
+        self._tell(Speaking(agent.name, index, phase))
+        settings = agent.settings.over(self.settings)
+        if agent.settings.seed is None:
+            settings = replace(settings, seed=derive_seed(self.seed, self.order[agent.name], index, phase))
+        chat = self._chats.get(agent.name, []) if self.debate.protocol.memory == "own_chat" else []
+        asked = (*messages[:-1], *chat, messages[-1]) if chat else messages
+        try:
+            with scope(listen=lambda what: self._hear(what, agent.name, index, phase)):
+                reply = await ask(agent.model, asked, settings, at=f"{agent.name}/{index}/{phase}")
+        except InputError:
+            raise
+        except BudgetError as error:
+            # a budget around this debate ends it; one inside the agent's model is that agent's failure
+            ours = error.meter in self._scope.meters
+            return replace(turn, messages=asked, error=self._cut(error) if ours else sentence(error))
+        except Exception as error:
+            return replace(turn, messages=asked, error=sentence(error))
+        self._parts.append(((index, self.order[agent.name], len(phase)), reply))
+        if self.debate.protocol.memory == "own_chat":
+            self._chats[agent.name] = [*chat, messages[-1], Message("assistant", reply.text)]
+        answer = None if phase == "critique" else self.debate.read(reply)
+        return replace(turn, messages=asked, reply=reply, answer=answer)
+
+    async def _read(self, name: str, index: int, phase: str) -> list[Turn]:
+        """Wait for what a turn must read, and give what it may."""
+        if barrier := self.plan.barrier(index, phase):
+            await self._wait(barrier, len(barrier))
+        needs = self.plan.needs(name, index, phase, self._board)
+        if not needs.may or self._recorder is None:
+            await self._ready(needs)
+            return self.plan.readable(needs, self._board)
+        # what is there in time is chance: a resumed run must read the same
+        path = f"{self._path}/{name}/{index}/{phase}" if self._path else f"{name}/{index}/{phase}"
+        chosen = self._recorder.choice(path)
+        if chosen is not None:
+            keys = [(str(who), int(when), str(what)) for who, when, what in chosen if who in self.order]
+            await self._wait(keys, len(keys))
+            return [self._board[key] for key in keys]
+        await self._ready(needs)
+        read = self.plan.readable(needs, self._board)
+        self._recorder.choose(path, [(turn.agent, turn.round, turn.phase) for turn in read])
+        return read
+
+    def _hear(self, what: Wait | Delta, agent: str | None, index: int, phase: str) -> None:
+        if isinstance(what, Wait):
+            self._tell(Retrying(agent, what.model, what.error, what.seconds, what.attempt))
+        elif agent is not None:
+            self._emit(Wrote(agent, index, phase, what.text, what.first))
+
+    async def ask(self, model: Model, role: str, messages: Sequence[Message], settings: Settings = Settings()) -> Reply:
+        """Ask a model on the moderator's behalf."""
+        index = self.rounds[-1].index if self.rounds else 0
+        count = self._asked[role, index] = self._asked[role, index] + 1
+        seed = derive_seed(self.seed, role, index, count)
+        settings = replace(settings.over(self.settings), seed=seed)
+        with scope(listen=lambda what: self._hear(what, None, index, role)):
+            reply = await ask(model, messages, settings, at=f"moderator/{index}/{role}")
+        self._parts.append(((index, len(self.order), len(self._parts)), reply))
+        return reply
+
+    def warn(self, text: str) -> None:
+        """Note something a reader of the verdict should know."""
+        self.warnings.append(text)
+
+    def _cut(self, error: BudgetError) -> str:
+        """Note that a budget has ended the sending of calls."""
+        if self.cut is None:
+            self.cut, self._limit = f"stopped by: budget ({error.limit})", error
+        return str(error)
+
+    # ---- waiting ---------------------------------------------------------------------------------------------
+
+    def _gate(self, index: int) -> anyio.Event:
+        while len(self._gates) <= index:
+            self._gates.append(anyio.Event())
+        return self._gates[index]
+
+    def _round_event(self, index: int) -> anyio.Event:
+        while len(self._done) <= index:
+            self._done.append(anyio.Event())
+            self._counts.append(Counter())
+        return self._done[index]
+
+    def _publish(self, turn: Turn, agent: Agent) -> None:
+        """Put a turn on the board, wake those who waited for it, and see whether the next round may begin."""
+        key = (turn.agent, turn.round, turn.phase)
+        self._board[key] = turn
+        self._tell(Spoke(turn), full=bool(getattr(agent.model, "members", ())))
+        for waiter in self._waiters.pop(key, ()):
+            waiter.missing -= 1
+            if waiter.missing <= 0:
+                waiter.event.set()
+        if turn.phase == "critique":
+            return
+        done = self._round_event(turn.round)
+        counts = self._counts[turn.round]
+        counts[turn.value] += 1
+        moderator = self.debate.moderator
+        if counts.total() == len(self.debate.agents):
+            done.set()
+        elif (
+            self.cut is None
+            and turn.round < moderator.last
+            and not (gate := self._gate(turn.round + 1)).is_set()
+            and not moderator.stop.may_stop(turn.round, counts)
+        ):
+            gate.set()
+
+    async def _wait(self, keys: Sequence[Key], enough: int) -> None:
+        """Until at least `enough` of the turns are there."""
+        missing = [key for key in keys if key not in self._board]
+        short = enough - (len(keys) - len(missing))
+        if short <= 0:
+            return
+        waiter = _Waiter(short)
+        for key in missing:
+            self._waiters.setdefault(key, []).append(waiter)
+        await waiter.event.wait()
+
+    async def _ready(self, needs: Needs) -> None:
+        await self._wait(needs.must, len(needs.must))
+        with anyio.move_on_after(needs.deadline):
+            await self._wait(needs.may, needs.enough)
+
+    # ---- the outcome -----------------------------------------------------------------------------------------
+
+    def _collect(self, index: int) -> Round:
+        phases = self.debate.protocol.phases_of(index)
+        names = self.debate.topology.agents
+        return Round(index, tuple(self._board[name, index, phase] for phase in phases for name in names))
+
+    async def _verdict(self) -> Verdict:
+        debate = self.debate
+        turns = deciding(self.rounds, debate.voters, cut=self.cut is not None)
+        if self._limit is not None and all(turn.reply is None for turn in turns):
+            limit = self._limit
+            raise BudgetError(
+                f"{limit.message.rstrip('.')}, and no agent had answered.",
+                limit=limit.limit,
+                hint=limit.hint or "Raise it, or use fewer agents.",
+                meter=limit.meter,
+            )
+        ruling = await debate.moderator.decide.decide(self, turns)
+        first = [self.rounds[0].final[name] for name in debate.voters]
+        counted = {"weight": w} if (w := getattr(debate.moderator.decide, "weight", None)) else {}
+        initial = plurality(first, initial=first, seed=self.seed, **counted)
+        return conclude(
+            ruling,
+            initial,
+            turns=turns,
+            rounds=self.rounds,
+            # in the order of the debate, not of arrival, which depends on time
+            parts=[reply for _, reply in sorted(self._parts, key=lambda pair: pair[0])],
+            warnings=self.warnings,
+            stop=self.over or "",
+            question=self.question,
+            model=debate.name,
+            run=self.id,
+        )
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first real error of a group."""
+    for error in errors.exceptions:
+        return _first(error) if isinstance(error, BaseExceptionGroup) else error
+    return errors
