@@ -38,6 +38,9 @@ class Delta:
     first: bool
 
 
+Listener = Callable[[Wait | Delta], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """Where a call is made. It is inherited by everything that the call asks.
@@ -55,13 +58,14 @@ class Scope:
     path: str = ""
     recorder: Recorder | None = None
     meters: tuple[Meter, ...] = ()
-    listen: Callable[[Wait | Delta], None] | None = None
+    listen: Listener | None = None
     stream: bool = False
     stand_in: StandIn | None = None
     whole: bool = False
 
 
-_scope: ContextVar[Scope] = ContextVar("agora_scope", default=Scope())
+_NOWHERE = Scope()
+_scope: ContextVar[Scope] = ContextVar("agora_scope", default=_NOWHERE)
 
 
 def current() -> Scope:
@@ -91,7 +95,14 @@ def limited(budget: Budget) -> Iterator[Meter]:
         yield meter
 
 
-async def ask(model: Model, messages: Sequence[Message], settings: Settings = Settings(), *, at: str) -> Reply:
+async def ask(
+    model: Model,
+    messages: Sequence[Message],
+    settings: Settings = Settings(),
+    *,
+    at: str,
+    listen: Listener | None = None,
+) -> Reply:
     """Ask a model. Whatever asks models (a debate, a cascade, a fallback) does it by this function.
 
     A model with `members` is opened: it runs, and its members' calls are budgeted and journaled one by one. Any other
@@ -104,6 +115,7 @@ async def ask(model: Model, messages: Sequence[Message], settings: Settings = Se
         settings: how to sample.
         at: the place of this call in its caller, such as 'alice/1/revise'; the same in every run. Two calls of one
             place with one request are told apart by their order.
+        listen: is told what happens during the call, in place of the one who listens to the caller.
 
     Raises:
         ModelError: if there is no usable reply.
@@ -114,7 +126,7 @@ async def ask(model: Model, messages: Sequence[Message], settings: Settings = Se
         return await model.answer(messages, settings)
     path = f"{outer.path}/{at}" if outer.path else at
     opened = bool(getattr(model, "members", ()))
-    inner = Scope(path, outer.recorder, outer.meters, outer.listen, outer.stream, outer.stand_in, not opened)
+    inner = Scope(path, outer.recorder, outer.meters, listen or outer.listen, outer.stream, outer.stand_in, not opened)
     token = _scope.set(inner)
     try:
         if opened:
@@ -137,6 +149,8 @@ async def _call(here: Scope, model: Model, messages: Sequence[Message], settings
     expected = _reserve(here.meters, model, messages, settings)
     begun, at = time.perf_counter(), time.time()
     usage: Usage | None = None
+    if here.recorder is not None:
+        here.recorder.journal.open += 1
     try:
         reply = await _within(here.meters, model, messages, settings)
         took = time.perf_counter() - begun
@@ -152,12 +166,15 @@ async def _call(here: Scope, model: Model, messages: Sequence[Message], settings
         if here.recorder is not None and entry is not None:
             await here.recorder.failed(entry, error, at)
         raise
+    else:
+        if here.recorder is not None and entry is not None:
+            await here.recorder.record(entry, reply, at)
+        return reply
     finally:
+        if here.recorder is not None:
+            here.recorder.journal.open -= 1
         for meter, estimate in expected:
             meter.settle(estimate, usage)
-    if here.recorder is not None and entry is not None:
-        await here.recorder.record(entry, reply, at)
-    return reply
 
 
 def _checked(reply: Any, model: Model) -> Reply:

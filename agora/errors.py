@@ -125,12 +125,8 @@ class RefusalError(ModelError):
     """The model will not or cannot answer this question."""
 
 
-class RateLimitError(ModelError):
-    """The server says: too many requests.
-
-    Args:
-        retry_after: seconds to wait, where the server said so.
-    """
+class _AskedToWait(ModelError):
+    """With `retry_after`: seconds to wait, where the server said so."""
 
     retryable = True
 
@@ -141,6 +137,14 @@ class RateLimitError(ModelError):
         self.retry_after = retry_after
 
 
+class RateLimitError(_AskedToWait):
+    """The server says: too many requests."""
+
+
+class ServerError(_AskedToWait):
+    """The server failed."""
+
+
 class ModelTimeoutError(ModelError):
     """No reply in time."""
 
@@ -149,12 +153,6 @@ class ModelTimeoutError(ModelError):
 
 class ModelConnectionError(ModelError):
     """The server could not be reached, or the connection broke."""
-
-    retryable = True
-
-
-class ServerError(ModelError):
-    """The server failed."""
 
     retryable = True
 

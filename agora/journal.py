@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from agora.store import Row
 
 _T = TypeVar("_T")
+LINGER = 0.0005  # seconds a group waits for others where more calls are under way
 STALE = 60.0  # seconds without a record after which a run on another machine is taken for dead
 
 
@@ -133,6 +134,7 @@ class Journal:
         self.content, self.reuse, self.timeout = content, reuse, timeout
         self._engine: Engine | None = None
         self._limiter = anyio.CapacityLimiter(1)
+        self.open = 0  # calls under way
         self._queue: list[Row] = []
         self._asked = self._written = 0
         self._busy: anyio.Event | None = None
@@ -181,7 +183,8 @@ class Journal:
                     continue
                 busy = self._busy = anyio.Event()
                 try:
-                    await anyio.lowlevel.checkpoint()  # replies of the same moment go into one group
+                    # replies of the same moment go into one group
+                    await (anyio.sleep(LINGER) if self.open > 1 else anyio.lowlevel.checkpoint())
                     group, upto, self._queue = self._queue, self._asked, []
                     from agora import store
 
@@ -413,9 +416,14 @@ def _hash(identity: str, request: str) -> str:
 # ---- replies as plain data --------------------------------------------------------------------------------------
 
 
+def usage_json(usage: Usage) -> dict[str, Any]:
+    """A usage as plain data."""
+    return {name: getattr(usage, name) for name in Usage.__slots__}
+
+
 def reply_json(reply: Reply) -> dict[str, Any]:
     """A reply as plain data; what is at its default is left out."""
-    data: dict[str, Any] = {"text": reply.text, "model": reply.model, "usage": asdict(reply.usage)}
+    data: dict[str, Any] = {"text": reply.text, "model": reply.model, "usage": usage_json(reply.usage)}
     for name in ("logprob", "confidence", "reasoning", "finish"):
         if (value := getattr(reply, name)) is not None:
             data[name] = value
@@ -466,7 +474,7 @@ def verdict_json(v: Verdict) -> dict[str, Any]:
         "changes": [asdict(c) for c in v.changes],
         "absent": list(v.absent),
         "warnings": list(v.warnings),
-        "usage": asdict(v.usage),
+        "usage": usage_json(v.usage),
         "question": v.question,
         "run": v.run,
     }

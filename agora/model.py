@@ -42,6 +42,10 @@ class Settings:
             return outer
         return replace(outer, **self.pinned)
 
+    def seeded(self, seed: int) -> Settings:
+        """These settings with another seed."""
+        return Settings(self.temperature, self.top_p, self.max_tokens, seed, self.stop, self.schema, self.logprobs)
+
     @property
     def pinned(self) -> dict[str, Any]:
         """What is pinned, by name."""

@@ -1,4 +1,4 @@
-"""The Jinja environment over `prompts/`: sandboxed and strict. What models say is a value, never a template."""
+"""The Jinja environment over `prompts/`: strict; what users bring is sandboxed; what models say is never a template."""
 
 from __future__ import annotations
 
@@ -33,9 +33,11 @@ def folder() -> Path:
     return inside if inside.is_dir() else Path(__file__).parent.parent / "prompts"
 
 
-@lru_cache(maxsize=1)
-def _environment() -> ImmutableSandboxedEnvironment:
-    return ImmutableSandboxedEnvironment(
+@lru_cache(maxsize=2)
+def _environment(shipped: bool) -> jinja2.Environment:
+    # the shipped templates are as trustworthy as this code, and three times as fast without a sandbox
+    kind = jinja2.Environment if shipped else ImmutableSandboxedEnvironment
+    return kind(
         loader=jinja2.FileSystemLoader(folder()),
         undefined=jinja2.StrictUndefined,
         autoescape=False,
@@ -61,7 +63,7 @@ class Template:
         if name not in NAMES:
             raise TemplateError(f"there is no template '{name}'; there are {', '.join(NAMES)}.")
         self.name = name
-        env = _environment()
+        env = _environment(source is None)
         try:
             if source is None:
                 paths = [f"{style}/{name}.jinja"] if style else []

@@ -76,7 +76,9 @@ class AnthropicModel:
         return await endpoint.client(
             "anthropic",
             (url, key),
-            lambda sdk, http: sdk.AsyncAnthropic(api_key=key, base_url=url, http_client=http, max_retries=0),
+            lambda sdk, http: sdk.AsyncAnthropic(
+                api_key=key, base_url=url, http_client=http, max_retries=0, default_headers=endpoint.quiet(sdk)
+            ),
         )
 
     def _body(self, messages: Sequence[Message], settings: Settings) -> dict[str, Any]:
@@ -140,7 +142,7 @@ class AnthropicModel:
 
         response = await client.post("/v1/messages", cast_to=httpx2.Response, body=body)
         if self._limiter is not None:
-            self._limiter.learn(self._limiter.rate(self.name), response.headers)
+            self._limiter.learn(self._limiter.rate(self.name), response.headers.raw)
         try:
             return json.loads(response.content)
         except (ValueError, RecursionError):

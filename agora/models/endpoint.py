@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping
 from importlib import import_module
 from typing import Any, Literal
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
-from anyio.lowlevel import RunVar
 
 from agora import calls
 from agora.errors import (
@@ -34,7 +36,7 @@ Effort = Literal["none", "minimal", "low", "medium", "high"]
 
 # ---- clients ----------------------------------------------------------------------------------------------------
 
-_clients: RunVar[dict[Any, Any]] = RunVar("agora_clients")
+_clients: WeakKeyDictionary[Any, dict[Any, Any]] = WeakKeyDictionary()
 
 
 async def client(sdk: str, key: tuple[Any, ...], make: Callable[[Any, Any], Any]) -> Any:
@@ -45,15 +47,12 @@ async def client(sdk: str, key: tuple[Any, ...], make: Callable[[Any, Any], Any]
         key: of the endpoint.
         make: makes the client of the SDK's module and an HTTP client.
     """
-    try:
-        made = _clients.get()
-    except LookupError:
-        made = {}
-        _clients.set(made)
+    loop, on_asyncio = _loop()
+    made = _clients.setdefault(loop, {})
     if (sdk, key) not in made:
         module = await anyio.to_thread.run_sync(import_module, sdk)
         if "http" not in made:
-            http = await anyio.to_thread.run_sync(_http, _on_asyncio())
+            http = await anyio.to_thread.run_sync(_http, on_asyncio)
             if "http" not in made:
                 made["http"] = http
                 made["keeper"] = keeper = _keeper(http)
@@ -62,13 +61,31 @@ async def client(sdk: str, key: tuple[Any, ...], make: Callable[[Any, Any], Any]
     return made[sdk, key]
 
 
-def _on_asyncio() -> bool:
-    import sniffio
+def _loop() -> tuple[Any, bool]:
+    """The event loop here, and whether it is asyncio's."""
+    try:
+        return asyncio.get_running_loop(), True
+    except RuntimeError:
+        return anyio.lowlevel.current_token().native_token, False
 
-    return sniffio.current_async_library() == "asyncio"
+
+def quiet(sdk: Any) -> dict[str, Any]:
+    """Default headers that leave out what the SDKs tell of this machine: no server needs it."""
+    told = (
+        "Lang",
+        "Package-Version",
+        "OS",
+        "Arch",
+        "Runtime",
+        "Runtime-Version",
+        "Async",
+        "Retry-Count",
+        "Read-Timeout",
+    )
+    return {f"X-Stainless-{name}": sdk.Omit() for name in told}
 
 
-def _http(asyncio: bool) -> Any:
+def _http(on_asyncio: bool) -> Any:
     import httpx2
     import openai
 
@@ -77,7 +94,7 @@ def _http(asyncio: bool) -> Any:
         # a debate's rounds are seconds apart, and hundreds may run at once: connections are kept
         "limits": httpx2.Limits(max_connections=10_000, max_keepalive_connections=10_000, keepalive_expiry=60.0),
     }
-    return openai.DefaultAioHttpClient(**options) if asyncio else httpx2.AsyncClient(**options)
+    return openai.DefaultAioHttpClient(**options) if on_asyncio else httpx2.AsyncClient(**options)
 
 
 async def _keeper(http: Any) -> AsyncGenerator[None, None]:
@@ -140,8 +157,7 @@ def translate(error: Exception, model: str, key: str) -> ModelError:
     elif status == 404:
         made = RequestError(f"the server has no such model or address (404): {said}", hint="`agora models` lists some.")
     elif status >= 500 or status in (408, 409, 425):
-        made = ServerError(f"the server failed ({status}): {said}")
-        made.retry_after = retry_after(error)
+        made = ServerError(f"the server failed ({status}): {said}", retry_after=retry_after(error))
     else:
         made = RequestError(f"the server rejects the request ({status}): {said}", hint="See the model's options.")
     made.model = model
@@ -149,10 +165,11 @@ def translate(error: Exception, model: str, key: str) -> ModelError:
 
 
 def _without_status(error: Exception, model: str, key: str) -> ModelError:
-    names, cause = [], error
+    names: list[str] = []
+    cause: BaseException | None = error
     while cause is not None and len(names) < 8:
         names.append(type(cause).__name__)
-        cause = cause.__cause__  # type: ignore[assignment]
+        cause = cause.__cause__
     said = hide(" ".join(str(error).split())[:200], key)
     if any(name in ("ReadTimeout", "WriteTimeout", "PoolTimeout", "SocketTimeoutError") for name in names):
         return ModelTimeoutError("no reply in time.", model=model)

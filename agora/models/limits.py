@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -38,6 +38,9 @@ class Limits:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"limits: {name} must be at least 1, it is {value}.")
+
+
+_UNKNOWN = Limits()
 
 
 class _Rate:
@@ -96,13 +99,14 @@ class Limiter:
         self.refused = 0  # 429s since the last success
         self.closed_until = 0.0
         self._halved = -math.inf
+        self._waiting = 0
         self._rates: dict[str, _Rate] = {}
         self._door: RunVar[_Door] = RunVar("agora_door")
 
-    def rate(self, model: str, limits: Limits = Limits()) -> _Rate:
+    def rate(self, model: str, limits: Limits = _UNKNOWN) -> _Rate:
         """The rates of a model; limits that are given replace learnt ones."""
         rate = self._rates.get(model)
-        if rate is None or (limits != Limits() and rate.given != limits):
+        if rate is None or (limits is not _UNKNOWN and rate.given != limits != _UNKNOWN):
             rate = self._rates[model] = _Rate(limits)
         return rate
 
@@ -126,20 +130,28 @@ class Limiter:
             rate: of the model that is called.
             tokens: what it is expected to take, in and out.
         """
-        door = self._here()
         now = time.monotonic()
-        if door.turn.statistics().locked or self._wait(rate, tokens, now) > 0:
-            async with door.turn:
-                while (wait := self._wait(rate, tokens, now := time.monotonic())) > 0:
-                    door.changed = anyio.Event()
-                    with anyio.move_on_after(min(wait, _POLL)):
-                        await door.changed.wait()
+        if self._waiting or self._wait(rate, tokens, now) > 0:
+            self._waiting += 1
+            try:
+                now = await self._queue(rate, tokens)
+            finally:
+                self._waiting -= 1
         entry = [now, float(tokens)]
         rate.sent.append(entry)
         rate.sum += tokens
         rate.in_flight += 1
         self.in_flight += 1
         return Ticket(now, rate, entry)
+
+    async def _queue(self, rate: _Rate, tokens: int) -> float:
+        door = self._here()
+        async with door.turn:
+            while (wait := self._wait(rate, tokens, now := time.monotonic())) > 0:
+                door.changed = anyio.Event()
+                with anyio.move_on_after(min(wait, _POLL)):
+                    await door.changed.wait()
+        return now
 
     def leave(self, ticket: Ticket, tokens: int | None = None) -> None:
         """A call has ended; `tokens` is what it took, where that is known."""
@@ -148,7 +160,8 @@ class Limiter:
         if tokens is not None:
             ticket.rate.sum += tokens - ticket.entry[1]
             ticket.entry[1] = float(tokens)
-        self._here().changed.set()
+        if self._waiting:
+            self._here().changed.set()
 
     def succeeded(self) -> None:
         """A call was answered."""
@@ -167,23 +180,28 @@ class Limiter:
             pause = min(30.0, 0.25 * 2 ** min(self.refused, 8)) if retry_after is None else min(retry_after, MINUTE)
             self.closed_until = max(self.closed_until, now + pause)
 
-    def learn(self, rate: _Rate, headers: Mapping[str, str]) -> None:
-        """Take in the rate-limit headers of a reply, OpenAI's or Anthropic's."""
-        for name in ("requests", "tokens"):
-            limit = _number(headers, f"x-ratelimit-limit-{name}", f"anthropic-ratelimit-{name}-limit")
+    def learn(self, rate: _Rate, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Take in the rate-limit headers of a reply, OpenAI's or Anthropic's, as raw names and values."""
+        told = {
+            name.lower().decode("latin-1").removeprefix("x-ratelimit-").removeprefix("anthropic-ratelimit-"): value
+            for name, value in headers
+            if b"ratelimit-" in name.lower()
+        }
+        for name in ("requests", "tokens") if told else ():
+            limit = _number(told, f"limit-{name}", f"{name}-limit")
             if limit and getattr(rate.given, f"{name}_per_minute") is None:
                 setattr(rate, name, max(1, int(limit)))
-            left = _number(headers, f"x-ratelimit-remaining-{name}", f"anthropic-ratelimit-{name}-remaining")
+            left = _number(told, f"remaining-{name}", f"{name}-remaining")
             if left is not None and left < 1:
-                reset = headers.get(f"x-ratelimit-reset-{name}") or headers.get(f"anthropic-ratelimit-{name}-reset")
-                wait = until(reset) if reset else None
+                reset = told.get(f"reset-{name}") or told.get(f"{name}-reset")
+                wait = until(reset.decode("latin-1")) if reset else None
                 if wait is not None:
                     rate.closed_until = max(rate.closed_until, time.monotonic() + min(wait, MINUTE))
 
 
-def _number(headers: Mapping[str, str], *names: str) -> float | None:
+def _number(told: Mapping[str, bytes], *names: str) -> float | None:
     for name in names:
-        if (text := headers.get(name)) is not None:
+        if (text := told.get(name)) is not None:
             try:
                 return float(text)
             except ValueError:

@@ -75,7 +75,7 @@ class OpenAIModel:
         key, url, version = self._key, self._url, self._version
 
         def make(sdk: Any, http: Any) -> Any:
-            common = {"api_key": key, "http_client": http, "max_retries": 0}
+            common = {"api_key": key, "http_client": http, "max_retries": 0, "default_headers": endpoint.quiet(sdk)}
             if version:
                 return sdk.AsyncAzureOpenAI(azure_endpoint=url, api_version=version, **common)
             return sdk.AsyncOpenAI(base_url=url, **common)
@@ -146,7 +146,7 @@ class OpenAIModel:
 
         response = await client.post("/chat/completions", cast_to=httpx2.Response, body=body)
         if self._limiter is not None:
-            self._limiter.learn(self._limiter.rate(self.name), response.headers)
+            self._limiter.learn(self._limiter.rate(self.name), response.headers.raw)
         try:
             return json.loads(response.content)
         except (ValueError, RecursionError):

@@ -25,6 +25,9 @@ class _Around:
 
     def __init__(self, model: Model) -> None:
         self._model = model
+        # asked for at every call, and absent from most models
+        self.members = getattr(model, "members", ())
+        self.prompts = getattr(model, "prompts", None)
 
     @property
     def name(self) -> str:
@@ -178,10 +181,12 @@ class Retry(_Around):
             unread += isinstance(state.outcome and state.outcome.exception(), MalformedError)
             return unread >= policy.malformed
 
-        retrying = tenacity.AsyncRetrying(
+        retrying: Any = tenacity.AsyncRetrying(
             sleep=anyio.sleep,
             stop=tenacity.stop_any(
-                tenacity.stop_after_attempt(policy.attempts), tenacity.stop_before_delay(policy.seconds), hopeless
+                tenacity.stop_after_attempt(policy.attempts),
+                tenacity.stop_before_delay(policy.seconds),
+                hopeless,  # type: ignore[arg-type]
             ),
             wait=self._wait,
             retry=tenacity.retry_if_exception(lambda error: isinstance(error, ModelError) and error.retryable),
@@ -189,7 +194,7 @@ class Retry(_Around):
             reraise=True,
         )
         try:
-            reply = await retrying(attempt)
+            reply: Reply = await retrying(attempt)
         except ModelError as error:
             error.attempts = int(retrying.statistics.get("attempt_number", 1))
             if error.retryable:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from agora.errors import InputError
 from agora.model import Model, Settings, derive_seed
-from agora.prompts import NAMES, Template, template
+from agora.prompts import Template, template
 from agora.records import Message, Turn
 
 
@@ -78,20 +79,21 @@ class Agent:
         """The template this agent uses: its own, else its model's style, else the shipped one."""
         return template(name, self.templates.get(name), getattr(self.model, "prompts", None))
 
+    @cached_property
+    def _system(self) -> tuple[Message, ...]:
+        """The system message: the same in all its calls. Models with templates of their own get none."""
+        if getattr(self.model, "prompts", None):
+            return ()
+        text = self.template("system").render(agent=self.name, persona=self.persona)
+        return (Message("system", text, stable=len(text)),)
+
     def messages(self, phase: str, values: Mapping[str, Any]) -> tuple[Message, ...]:
         """One system and one user message, the stable part first."""
-        given = {"agent": self.name, "persona": self.persona, **values}
-        system = self.template("system")
-        user = self.template(phase).render(**{k: v for k, v in given.items() if k in NAMES[phase]})
-        head = (
-            ()
-            if getattr(self.model, "prompts", None)
-            else (Message("system", system.render(agent=self.name, persona=self.persona)),)
-        )
+        user = self.template(phase).render(**values, agent=self.name, persona=self.persona)
         question = str(values.get("question", ""))
-        end = user.find(question) + len(question) if question else 0
+        begin = user.find(question) if question else -1
         # the question, which stands first, returns in every later prompt of this agent
-        return (*head, Message("user", user, stable=end if end - len(question) in range(80) else 0))
+        return (*self._system, Message("user", user, stable=begin + len(question) if 0 <= begin < 80 else 0))
 
 
 def show(
@@ -107,6 +109,8 @@ def show(
         order: each agent's number. Numbers, not names, decide the order, so renaming agents changes nothing.
     """
     present = [turn for turn in turns if turn.reply is not None]
+    if not present:
+        return []
     if view.names == "anonymous":
         present.sort(key=lambda turn: derive_seed(seed, "order", reader, turn.round, order[turn.agent]))
     return [

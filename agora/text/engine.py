@@ -12,7 +12,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from agora import calls
-from agora.budget import Meter
+from agora.budget import Budget, Meter
 from agora.calls import Delta, Scope, Wait, ask, scope, sentence
 from agora.errors import BudgetError, InputError, QuorumError
 from agora.journal import Recorder, event_json
@@ -29,6 +29,7 @@ from agora.records import (
     Spoke,
     Started,
     Turn,
+    Usage,
     Verdict,
     Wrote,
 )
@@ -103,10 +104,11 @@ class Run:
             outer = Scope(stand_in=outer.stand_in)
         self._recorder = recorder or outer.recorder
         self._path = outer.path
-        meter = Meter(debate.budget, self._recorder.used(self._path)) if self._recorder else Meter(debate.budget)
-        self._scope = replace(
-            outer, recorder=self._recorder, meters=(*outer.meters, meter), listen=None, stream=stream, whole=False
-        )
+        meters = outer.meters
+        if debate.budget != Budget():
+            used = self._recorder.used(self._path) if self._recorder is not None else Usage()
+            meters = (*meters, Meter(debate.budget, used))
+        self._scope = replace(outer, recorder=self._recorder, meters=meters, listen=None, stream=stream, whole=False)
 
     def _tell(self, event: Event, *, full: bool = False) -> None:
         """Tell an event to who watches and to the journal."""
@@ -186,29 +188,31 @@ class Run:
     async def _speak(self, agent: Agent, index: int, phase: str) -> Turn:
         read = await self._read(agent.name, index, phase)
         messages, reads = self._reader.prompt(agent, index, phase, read)
-        turn = Turn(agent.name, index, phase, reads=reads, messages=messages)
         self._tell(Speaking(agent.name, index, phase))
         settings = agent.settings.over(self.settings)
         if agent.settings.seed is None:
-            settings = replace(settings, seed=derive_seed(self.seed, self.order[agent.name], index, phase))
+            settings = settings.seeded(derive_seed(self.seed, self.order[agent.name], index, phase))
         chat = self._chats.get(agent.name, []) if self.debate.protocol.memory == "own_chat" else []
         asked = (*messages[:-1], *chat, messages[-1]) if chat else messages
+        reply, answer, failure = None, None, None
         try:
-            with scope(listen=lambda what: self._hear(what, agent.name, index, phase)):
-                reply = await ask(agent.model, asked, settings, at=f"{agent.name}/{index}/{phase}")
+            reply = await ask(
+                agent.model, asked, settings, at=f"{agent.name}/{index}/{phase}",
+                listen=lambda what: self._hear(what, agent.name, index, phase),
+            )  # fmt: skip
         except InputError:
             raise
         except BudgetError as error:
             # a budget around this debate ends it; one inside the agent's model is that agent's failure
-            ours = error.meter in self._scope.meters
-            return replace(turn, messages=asked, error=self._cut(error) if ours else sentence(error))
+            failure = self._cut(error) if error.meter in self._scope.meters else sentence(error)
         except Exception as error:
-            return replace(turn, messages=asked, error=sentence(error))
-        self._parts.append(((index, self.order[agent.name], len(phase)), reply))
-        if self.debate.protocol.memory == "own_chat":
-            self._chats[agent.name] = [*chat, messages[-1], Message("assistant", reply.text)]
-        answer = None if phase == "critique" else self.debate.read(reply)
-        return replace(turn, messages=asked, reply=reply, answer=answer)
+            failure = sentence(error)
+        if reply is not None:
+            self._parts.append(((index, self.order[agent.name], len(phase)), reply))
+            if self.debate.protocol.memory == "own_chat":
+                self._chats[agent.name] = [*chat, messages[-1], Message("assistant", reply.text)]
+            answer = None if phase == "critique" else self.debate.read(reply)
+        return Turn(agent.name, index, phase, reply, answer, reads, failure, asked)
 
     async def _read(self, name: str, index: int, phase: str) -> list[Turn]:
         """Wait for what a turn must read, and give what it may."""
@@ -241,9 +245,10 @@ class Run:
         index = self.rounds[-1].index if self.rounds else 0
         count = self._asked[role, index] = self._asked[role, index] + 1
         seed = derive_seed(self.seed, role, index, count)
-        settings = replace(settings.over(self.settings), seed=seed)
-        with scope(listen=lambda what: self._hear(what, None, index, role)):
-            reply = await ask(model, messages, settings, at=f"moderator/{index}/{role}")
+        reply = await ask(
+            model, messages, settings.over(self.settings).seeded(seed), at=f"moderator/{index}/{role}",
+            listen=lambda what: self._hear(what, None, index, role),
+        )  # fmt: skip
         self._parts.append(((index, len(self.order), len(self._parts)), reply))
         return reply
 
@@ -308,6 +313,8 @@ class Run:
 
     async def _ready(self, needs: Needs) -> None:
         await self._wait(needs.must, len(needs.must))
+        if not needs.may:
+            return
         with anyio.move_on_after(needs.deadline):
             await self._wait(needs.may, needs.enough)
 
