@@ -17,7 +17,7 @@ USUAL_OUTPUT = 400  # tokens a reply is taken to have where nothing better is kn
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Limits of one run; None is no limit. All are checked before a call is sent, with an estimate of what it will take.
+    """Limits of one run; None is no limit. They are checked before a call is sent, with an estimate of what it takes.
 
     Attributes:
         calls: most model calls, the moderator's included. Never exceeded.
@@ -53,7 +53,7 @@ class Meter:
         self.held = Usage()  # estimates of the calls under way
 
     def expect(self, input_tokens: int, max_tokens: int | None) -> Usage:
-        """What a call with this prompt will take: as much output as the calls so far on average, `max_tokens` at most."""
+        """What a call with this prompt will take: output as the calls so far on average, `max_tokens` at most."""
         usual = self.used.output_tokens // self.used.calls if self.used.calls else USUAL_OUTPUT
         return Usage(1, input_tokens, usual if max_tokens is None else min(usual, max_tokens))
 
@@ -67,15 +67,15 @@ class Meter:
         if b.calls is not None and taken.calls + expected.calls > b.calls:
             self._stop("calls", f"the budget of {b.calls} calls is used up.")
         if b.tokens is not None and taken.tokens + expected.tokens > b.tokens:
-            self._stop("tokens", f"the budget of {b.tokens} tokens does not allow another call: {taken.tokens} are used "
-                                 f"or under way, and it would take about {expected.tokens}.")  # fmt: skip
+            self._stop("tokens", f"the budget of {b.tokens} tokens does not allow another call: {taken.tokens} are "
+                                 f"used or under way, and it would take about {expected.tokens}.")  # fmt: skip
         if b.usd is not None:
             if taken.usd is None or expected.usd is None:
                 self._stop("usd", f"the budget of {b.usd} USD cannot be kept, as the price of {model} is not known.",
                            "Give it: `price: {input: 0.25, output: 2}`, in USD per million tokens.")  # fmt: skip
             elif taken.usd + expected.usd > b.usd or (expected.usd and taken.usd >= b.usd):
-                self._stop("usd", f"the budget of {b.usd} USD does not allow another call: {taken.usd:.4f} USD are spent "
-                                  f"or under way, and it would cost about {expected.usd:.4f}.")  # fmt: skip
+                self._stop("usd", f"the budget of {b.usd} USD does not allow another call: {taken.usd:.4f} USD are "
+                                  f"spent or under way, and it would cost about {expected.usd:.4f}.")  # fmt: skip
         if (left := self.seconds_left()) is not None and left <= 0:
             raise self.timed_out()
         self.held = taken_plus(self.held, expected)

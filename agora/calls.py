@@ -106,8 +106,8 @@ async def ask(
     """Ask a model. Whatever asks models (a debate, a cascade, a fallback) does it by this function.
 
     A model with `members` is opened: it runs, and its members' calls are budgeted and journaled one by one. Any other
-    model is one call: if the journal has its reply, that is the reply; else the budgets are asked, the call is made, and
-    its reply is durable before it is returned.
+    model is one call: if the journal has its reply, that is the reply; else the budgets are asked, the call is made,
+    and its reply is durable before it is returned.
 
     Args:
         model: whom.

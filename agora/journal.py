@@ -1,4 +1,4 @@
-"""The durable record of every call and event of a run; to resume a run is to run it again with its journal read first."""
+"""The durable record of every call and event of a run; to resume is to run again with the journal read first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -165,8 +165,8 @@ class Journal:
         self._queue.append(row)
 
     async def commit(self, *rows: Row) -> None:
-        """Write rows, and those noted before; return when they are durable. Whoever comes while a group is being written
-        joins the next.
+        """Write rows, and those noted before; return when they are durable. Whoever comes while a group is being
+        written joins the next.
 
         Raises:
             StoreError: if they cannot be written.
@@ -243,8 +243,8 @@ class Journal:
                 )
             if info.alive:
                 raise InputError(f"run {run} is under way in another process.", hint="Wait for it, or end it first.")
-            calls, choices = await self._read(partial(store.replayable, run=run, failed=info.status == "failed"))
-            recorder = Recorder(self, run, calls, choices)
+            found = await self._read(partial(store.replayable, run=run, failed=info.status == "failed"))
+            recorder = Recorder(self, run, *found)
             change = {"status": "running", "host": socket.gethostname(), "pid": os.getpid()}
             await self.commit(("run", {"id": run, "updated": time.time(), **change}))
             return recorder
@@ -302,6 +302,7 @@ class Recorder:
         run: str,
         calls: Sequence[Entry] = (),
         choices: Mapping[str, Any] | None = None,
+        seen: Iterable[tuple[str, str, str]] = (),
     ) -> None:
         self.journal = journal
         self.run = run
@@ -309,6 +310,7 @@ class Recorder:
         self._found = {(entry.path, entry.hash, entry.occurrence): entry for entry in calls}
         self._count: Counter[tuple[str, str]] = Counter()
         self._choices = dict(choices or {})
+        self._seen = set(seen)
 
     @property
     def recorded(self) -> int:
@@ -391,8 +393,10 @@ class Recorder:
         """Note an event of the debate at a path."""
         if not self.journal.content and isinstance(data, dict):
             data = {key: value for key, value in data.items() if key in _FIGURES}
-        row = {"run": self.run, "at": time.time(), "kind": kind, "path": path, "data": json.dumps(data)}
-        self.journal.note(("event", row))
+        text = json.dumps(data)
+        if self._seen and (kind, path, text) in self._seen:
+            return  # a resumed run lives its past again: it is noted once
+        self.journal.note(("event", {"run": self.run, "at": time.time(), "kind": kind, "path": path, "data": text}))
 
     async def end(self, status: str, **outcome: Any) -> None:
         """Note how the run ended: 'done', 'failed', 'interrupted' or 'budget'."""

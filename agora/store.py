@@ -308,13 +308,15 @@ def _alive(host: str | None, pid: int | None, updated: float) -> bool:
     return True
 
 
-def replayable(connection: sa.Connection, *, run: str, failed: bool) -> tuple[list[Entry], dict[str, Any]]:
-    """What a resumed run need not do again: its calls, and the choices that depended on time.
+def replayable(
+    connection: sa.Connection, *, run: str, failed: bool
+) -> tuple[list[Entry], dict[str, Any], set[tuple[str, str, str]]]:
+    """What a resumed run need not do again: its calls, the choices that depended on time, the events it has noted.
 
     Failures are facts that others have read of, and stay. Only where the run itself failed, those of its last round are
     forgotten, so that they are tried again.
     """
-    last_round = 0
+    last_round = 0.0
     if failed:
         over = sa.select(sa.func.max(EVENTS.c.id)).where(
             EVENTS.c.run == run, EVENTS.c.kind == "round", EVENTS.c.path == ""
@@ -333,8 +335,9 @@ def replayable(connection: sa.Connection, *, run: str, failed: bool) -> tuple[li
                 error_of(json.loads(row["error"])) if row["error"] is not None else None,
             )
         )  # fmt: skip
-    chosen = sa.select(EVENTS.c.path, EVENTS.c.data).where(EVENTS.c.run == run, EVENTS.c.kind == "choice")
-    return entries, {path: json.loads(data) for path, data in connection.execute(chosen)}
+    noted = sa.select(EVENTS.c.kind, EVENTS.c.path, EVENTS.c.data).where(EVENTS.c.run == run)
+    seen = {(kind, path, data) for kind, path, data in connection.execute(noted)}
+    return entries, {path: json.loads(data) for kind, path, data in seen if kind == "choice"}, seen
 
 
 def same(connection: sa.Connection, *, hash: str, occurrence: int) -> Reply | None:

@@ -171,7 +171,7 @@ def _hosted(kind: str) -> Build:
 
 
 def _wrapped(kind: str, name: str, key: str, spec: HostedSpec) -> Model:
-    """The adapter, and around it one policy: a time for each request, the endpoint's limits, retries, pinned settings."""
+    """The adapter, and around it one policy: time for a request, the endpoint's limits, retries, pinned settings."""
     from agora.budget import Price
     from agora.models import wrappers
     from agora.models.limits import Limits, limiter_of

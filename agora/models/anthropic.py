@@ -28,7 +28,7 @@ class AnthropicModel:
     Args:
         model: the server's name for it.
         api_key: the key.
-        base_url: another server that speaks the protocol; default: ANTHROPIC_BASE_URL in the environment, else Anthropic.
+        base_url: another server that speaks the protocol; default: ANTHROPIC_BASE_URL, else Anthropic.
         reasoning: effort of adaptive thinking: 'none' (off), 'low', 'medium', 'high'.
         thinking: tokens to think with at most, for models that take a number instead of an effort.
         structured: how to ask for a JSON Schema: 'native', or in the 'prompt' where the server cannot.

@@ -68,6 +68,10 @@ class HumanModel:
         """What users call it."""
         return self._name
 
+    def cost(self, usage: Usage) -> float:
+        """Nothing that is counted in USD."""
+        return 0.0
+
     async def answer(self, messages: Sequence[Message], settings: Settings = Settings()) -> Reply:
         """Show the last message and read a reply. There is nothing to sample, so settings do nothing.
 

@@ -1,4 +1,4 @@
-"""What an endpoint allows, as one shared view: concurrent calls, requests and tokens a minute, given, learnt or adapted to."""
+"""What an endpoint allows, as one shared view: concurrent calls, requests and tokens a minute, given or learnt."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ class Ticket:
 class Limiter:
     """One endpoint's limits, shared by everything in the process that talks to it.
 
-    Requests and tokens a minute are held by model, as vendors count them; what is not given is learnt from the server's
-    rate-limit headers. How many calls are under way adapts to the endpoint as a whole: a 429 halves it, once for all the
+    Requests and tokens a minute are held by model, as vendors count them; what is not given is learnt from the
+    server's rate-limit headers. How many calls are under way adapts to the endpoint as a whole: a 429 halves it, once for all the
     calls that met it together; each success lets it grow a little. While nothing but 429s come, nobody is sent.
     """
 
@@ -213,7 +213,7 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def until(text: str) -> float | None:
-    """Seconds until a time as headers write it: seconds, '6m12.5s', an HTTP date, or an ISO time. None if it is none."""
+    """Seconds until a time as headers write it: seconds, '6m12.5s', an HTTP date, an ISO time; None if it is none."""
     import re
 
     text = text.strip()[:80]

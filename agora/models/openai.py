@@ -1,4 +1,4 @@
-"""Chat completions: OpenAI, Azure, and every server that speaks its protocol (vLLM, Ollama, llama.cpp, OpenRouter, ...)."""
+"""Chat completions: OpenAI, Azure, and every server that speaks the protocol (vLLM, Ollama, llama.cpp, ...)."""
 
 from __future__ import annotations
 

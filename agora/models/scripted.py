@@ -55,6 +55,10 @@ class ScriptedModel:
         """What users call it."""
         return self._name
 
+    def cost(self, usage: Usage) -> float:
+        """Nothing."""
+        return 0.0
+
     async def answer(self, messages: Sequence[Message], settings: Settings = Settings()) -> Reply:
         """The next reply of the script.
 

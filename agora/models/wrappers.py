@@ -123,7 +123,7 @@ class Limited(_Around):
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long to go on asking. Waits are exponential with full jitter, or what the server asks for and a little jitter.
+    """How long to go on asking. Waits are exponential with full jitter, or what the server asks and a little jitter.
 
     Attributes:
         attempts: most requests for one reply.
@@ -278,8 +278,8 @@ class Fallback:
 
 
 class Replay(_Around):
-    """A model whose calls are recorded in a journal, as a run of their own, and answered from it when the same calls are
-    made again: by the same script after a crash, say. Inside a journaled debate there is no need for it.
+    """A model whose calls are recorded in a journal, as a run of their own, and answered from it when they are made
+    again: by the same script after a crash, say. Inside a journaled debate there is no need for it.
 
     Calls are told apart by their messages and settings, and equal ones by their order, so that repeated samples stay
     different. For replies of any run, whatever its id, open the journal with `reuse=True`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -145,8 +146,8 @@ class Debate:
     ) -> Watch:
         """Follow a debate: `async with debate.watch(question) as events: async for event in events: ...`.
 
-        Leaving the block early ends the debate and all its calls. With `stream`, models that can are asked to send their
-        text as they write it, as `Wrote` events. Other arguments and errors are those of `answer`.
+        Leaving the block early ends the debate and all its calls. With `stream`, models that can send their text as
+        they write it, as `Wrote` events. Other arguments and errors are those of `answer`.
         """
         text, id = _question(question), check_id(run) if run else new_id()
 
@@ -171,13 +172,10 @@ class Debate:
         id = check_id(run) if run else new_id()
         if journal is None:
             return await Run(self, question, settings, id=id, recorder=None, emit=emit, stream=stream).run()
-        if not isinstance(journal, Journal):
-            async with Journal(journal) as opened:
-                return await self._run(question, settings, emit, opened, id, stream)
-        recorder = await journal.begin(id, question=question, name=self.name, seed=self.seed, config=self.source)
-        return await _recorded(
-            Run(self, question, settings, id=id, recorder=recorder, emit=emit, stream=stream), recorder
-        )
+        async with nullcontext(journal) if isinstance(journal, Journal) else Journal(journal) as store:
+            recorder = await store.begin(id, question=question, name=self.name, seed=self.seed, config=self.source)
+            made = Run(self, question, settings, id=id, recorder=recorder, emit=emit, stream=stream)
+            return await _recorded(made, recorder)
 
     def __repr__(self) -> str:
         return f"Debate({', '.join(agent.name for agent in self.agents)}; {self.topology.name}; {self.moderator.stop})"

@@ -34,6 +34,7 @@ class PocketModel:
     """
 
     prompts = "pocket"
+    usual_output = 20  # tokens
 
     def __init__(self, name: str) -> None:
         if name not in NAMES:
@@ -44,6 +45,10 @@ class PocketModel:
     def name(self) -> str:
         """What users call it."""
         return f"pocket:{self._name}"
+
+    def cost(self, usage: Usage) -> float:
+        """Nothing."""
+        return 0.0
 
     @property
     def vocabulary(self) -> Sequence[str]:

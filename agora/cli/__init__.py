@@ -1,0 +1,52 @@
+"""The command line: parses, calls, prints."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from agora.cli.debates import ask, check, run
+from agora.cli.machine import models, schema
+from agora.cli.runs import export, runs, show
+from agora.cli.views import clean
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="agora-debate")
+def agora() -> None:
+    """Language models that debate and collaborate."""
+
+
+for command in (run, ask, check, runs, show, export, models, schema):
+    agora.add_command(command)
+
+
+def main() -> NoReturn:
+    """Entry point: every error agora raises on purpose is one sentence and an exit status."""
+    from agora.errors import AgoraError
+
+    # being ended is being interrupted: what was paid for is recorded, and the way to resume is said
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        agora.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt) as error:
+        said = str(error) or "interrupted."
+        click.echo(f"agora: {said}", err=True)
+        sys.exit(130)
+    except AgoraError as error:
+        click.echo(f"agora: {' '.join(clean(str(error)).split())}", err=True)
+        sys.exit(error.exit_status)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    sys.exit(0)
+
+
+def _interrupt(signum: int, frame: Any) -> None:
+    signal.raise_signal(signal.SIGINT)

@@ -1,0 +1,295 @@
+"""Commands that run debates, or say what one would take: run, ask, check."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agora.cli import views
+from agora.cli.options import JSON, SET, STORE, journal_of, question_of
+
+if TYPE_CHECKING:
+    from agora.journal import Journal
+    from agora.model import Model
+    from agora.records import Verdict
+    from agora.text.debate import Debate
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option("-q", "--question", help="The question; '-' reads it from standard input.")
+@click.option("--resume", metavar="RUN", help="Go on with a run: its id, the beginning of it, or 'last'.")
+@STORE
+@SET
+@JSON
+def run(
+    file: Path | None,
+    question: str | None,
+    resume: str | None,
+    store: str | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Run the debate in FILE to its verdict, live; or go on with a run that was interrupted."""
+    import anyio
+
+    from agora import config
+    from agora.errors import InputError
+
+    if resume is not None:
+        debate, asked, id = anyio.run(_resumed, resume, store, file, settings)
+        if question is not None and question_of(question) != asked:
+            raise InputError(f"run {id} debates another question.", hint="Leave -q out, or start a new run.")
+        follow(debate, asked, as_json, store, id)
+        return
+    if file is None:
+        raise InputError("give the FILE of a debate, or --resume RUN.")
+    debate, given = config.load(file, settings)
+    question = question_of(question) if question is not None else given
+    if question is None:
+        raise InputError(f"{file} has no question.", hint="Give one with -q QUESTION.")
+    follow(debate, question, as_json, store)
+
+
+async def _resumed(
+    resume: str, store: str | None, file: Path | None, settings: tuple[str, ...]
+) -> tuple[Debate, str, str]:
+    """The debate, question and id of a run that is to go on."""
+    from agora import config
+    from agora.cli.options import only_reading
+    from agora.errors import InputError
+
+    async with only_reading(store) as journal:
+        info = await journal.run(resume)
+    if info.question is None:
+        raise InputError(f"run {info.id} was stored without its content, so it cannot be resumed.")
+    if file is not None:
+        debate, _ = config.load(file, settings)
+    elif info.config is None:
+        raise InputError(f"run {info.id} was started from Python.", hint=f"Resume it there, with run='{info.id}'.")
+    else:
+        kept = info.config
+        changes = [*kept["settings"], *settings]
+        debate, _ = config.loads(kept["text"], kept["file"], changes, folder=Path(kept["folder"]))
+    return debate, info.question, info.id
+
+
+@click.command()
+@click.argument("question")
+@click.option("-m", "--model", "models", multiple=True, help="A model, such as openai:gpt-5-mini; repeat it.")
+@click.option("-a", "--answer", default="text", help="number, yes_no, text or json.")
+@click.option("-t", "--topology", default="complete", help="complete, ring, star, ...")
+@click.option("-r", "--rounds", default=2, type=click.IntRange(0, 1000), help="Rounds after the first answers.")
+@STORE
+@JSON
+def ask(
+    question: str,
+    models: tuple[str, ...],
+    answer: str,
+    topology: str,
+    rounds: int,
+    store: str | None,
+    as_json: bool,
+) -> None:
+    """Debate QUESTION among models, without a file. Without models, among those found here."""
+    import anyio
+    import yaml
+
+    from agora import config
+
+    question = question_of(question)
+    chosen: list[Any] = list(models)
+    found = ""
+    if not chosen:
+        chosen, found = anyio.run(_choose, question)
+    agents: dict[str, Any] = {}
+    for i, model in enumerate(chosen):
+        text = model if isinstance(model, str) else model["openai"]
+        name = text.rpartition(":")[2][:60] or text[:60]
+        same = [m for m in chosen if (m if isinstance(m, str) else m["openai"]).rpartition(":")[2][:60] == name]
+        agents[name if len(same) == 1 else f"{name}-{i + 1}"] = {"model": model}
+    small = all(isinstance(model, str) and model.startswith("pocket:") for model in chosen)
+    data: dict[str, Any] = {
+        "name": "ask",
+        "agents": agents,
+        "topology": topology,
+        "moderator": {"stop": f"unanimous | rounds({rounds})", "decide": "confidence" if small else "plurality"},
+        "answer": "number" if small and answer == "text" else answer,
+    }
+    if small:
+        data["protocol"] = {"view": {"text": "answer", "own": "peer", "confidence": True}}
+    debate, _ = config.loads(yaml.safe_dump(data, sort_keys=False), "ask")
+    if found:
+        names = ", ".join(agent.model.name for agent in debate.agents)
+        click.echo(f"agora: no model given, so {names} ({found}); {_cost(debate, question)}", err=True)
+    follow(debate, question, as_json, store)
+
+
+async def _choose(question: str) -> tuple[list[Any], str]:
+    """Models that can answer here, and where they were found.
+
+    Raises:
+        InputError: if there are none.
+    """
+    import os
+
+    from agora.errors import InputError
+    from agora.models import discover
+    from agora.models.pocket import problems
+
+    keys = {found.model.partition(":")[0] for found in discover.by_key(os.environ) if found.ready}
+    cheap = {"openai": "openai:gpt-5-mini", "anthropic": "anthropic:claude-haiku-4-5"}
+    vendors = [cheap[kind] for kind in cheap if kind in keys]
+    if vendors:
+        return [vendors[i % len(vendors)] for i in range(3)], "by the keys in the environment"
+    local = await discover.local_servers()
+    if local:
+        names = [{"openai": found.model.partition(":")[2], **found.options} for found in local[:3]]
+        return [names[i % len(names)] for i in range(3)], f"found at {local[0].options['base_url']}"
+    text = question if question.startswith("Q: ") else f"Q: {question.strip()}"
+    if problems.skill_of(text[3:]) is not None:
+        return [f"pocket:{name}" for name in ("sum", "mul", "sort", "mod")], "the models in the box"
+    raise InputError(
+        "no model that could answer this was found here.",
+        hint="Set OPENAI_API_KEY or ANTHROPIC_API_KEY, start Ollama or another local server, or name models with -m.",
+    )
+
+
+def _cost(debate: Debate, question: str) -> str:
+    """What it will take, in words."""
+    import anyio
+
+    from agora.text.forecast import forecast
+
+    most = anyio.run(forecast, debate, question).most
+    cost = "an unknown cost" if most.usd is None else f"about {views.money(most.usd)}"
+    return f"at most {most.calls} calls, {cost}"
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("-q", "--question", help="The question to predict for; default: the file's.")
+@SET
+@JSON
+def check(file: Path, question: str | None, settings: tuple[str, ...], as_json: bool) -> None:
+    """Validate FILE; print who reads whom, and the calls, tokens and cost to expect. Nothing is sent."""
+    import anyio
+
+    from agora import config
+    from agora.text.forecast import forecast
+
+    missing: list[str] = []
+    debate, given = config.load(file, settings, lenient=True, missing=missing)
+    asked = question_of(question) if question is not None else given
+    figures = debate.topology.figures()
+    made = anyio.run(forecast, debate, asked or "A question of one sentence, as none is given here?")
+    last, limit = debate.moderator.last, debate.budget.calls
+    calls = {"least": made.least.calls, "most": made.most.calls}
+    if limit is not None:
+        calls = {key: min(value, limit) for key, value in calls.items()}
+    reads = {agent: list(debate.topology.reads(agent)) for agent in debate.topology.agents}
+    unknown = [f"the price of {name}" for name in made.unpriced] + missing
+    if asked is None:
+        unknown.append("the question: the file has none")
+    if as_json:
+        predicted = {"least": asdict(made.least), "most": asdict(made.most)}
+        by_model = {name: asdict(usage) for name, usage in made.models.items()}
+        data = {**figures, "reads": reads, "rounds": last, "calls": calls, "question": asked, "predicted": predicted,
+                "models": by_model, "reply_tokens": made.reply_tokens, "unknown": unknown}  # fmt: skip
+        print(json.dumps(data))
+        return
+    click.echo(f"{file}: valid")
+    click.echo(
+        f"  graph     {figures['topology']}: {figures['agents']} agents, {figures['edges']} edges, "
+        f"density {figures['density']:.2f}, diameter {figures['diameter'] or 'none'}"
+    )
+    width = min(24, max(map(len, reads)))
+    for agent in list(reads)[:40]:
+        click.echo(f"  {agent:{width}} reads {', '.join(reads[agent][:12]) or 'nobody'}")
+    click.echo(f"  stop      {debate.moderator.stop}, at most {last} rounds after the first answers")
+    click.echo(f"  calls     {calls['least']} to {calls['most']}, a moderator's and nested models' included")
+    click.echo(
+        f"  tokens    {made.least.input_tokens:,} to {made.most.input_tokens:,} in, "
+        f"{made.least.output_tokens:,} to {made.most.output_tokens:,} out, at up to {made.reply_tokens} a reply"
+    )
+    click.echo(f"  cost      {views.money(made.least.usd)} to {views.money(made.most.usd)}")
+    for name, usage in list(made.models.items())[:20]:
+        click.echo(f"    {views.short(name, 40):40} {usage.calls} calls, {views.money(usage.usd)} at most")
+    for what in unknown:
+        click.echo(f"  unknown   {what}")
+
+
+# ---- running ----------------------------------------------------------------------------------------------------
+
+
+def follow(debate: Debate, question: str, as_json: bool, store: str | None, id: str | None = None) -> None:
+    """Run a debate, show it, and say how to go on where it could not end."""
+    import anyio
+
+    from agora.errors import AgoraError, InputError
+    from agora.journal import check_id, new_id, verdict_json
+
+    id = check_id(id) if id else new_id()
+    journal = journal_of(store, (debate.source or {}).get("store"))
+    try:
+        verdict = anyio.run(_follow, debate, question, as_json, journal, id)
+    except KeyboardInterrupt:
+        raise click.Abort(f"interrupted; {_how_to_resume(journal, id, store)}") from None
+    except InputError:
+        raise
+    except AgoraError as error:
+        error.hint = f"{error.hint or ''} {_how_to_resume(journal, id, store).capitalize()}".strip()
+        raise
+    if as_json:
+        turns = [
+            {"agent": t.agent, "round": t.round, "phase": t.phase, "text": t.reply.text if t.reply else None,
+             "answer": t.value, "confidence": t.answer.confidence if t.answer else None,
+             "reads": [list(key) for key in t.reads], "error": t.error}
+            for r in verdict.rounds for t in r.turns
+        ]  # fmt: skip
+        print(json.dumps({**verdict_json(verdict), "turns": turns}))
+    else:
+        views.summary(verdict_json(verdict), verdict.usage)
+        if journal is not None:
+            click.echo(f"  run {id}")
+
+
+async def _follow(debate: Debate, question: str, as_json: bool, journal: Journal | None, id: str) -> Verdict:
+    if journal is not None:
+        async with journal:
+            return await _watch(debate, question, as_json, journal, id)
+    return await _watch(debate, question, as_json, None, id)
+
+
+async def _watch(debate: Debate, question: str, as_json: bool, journal: Journal | None, id: str) -> Verdict:
+    live = not as_json and sys.stdout.isatty() and not any(_people(debate.members))
+    show = views.Silent() if as_json else views.Live(debate) if live else views.Plain(debate)
+    async with debate.watch(question, journal=journal, run=id, stream=live) as events:
+        with show:
+            async for event in events:
+                show.see(event)
+    assert events.verdict is not None
+    return events.verdict
+
+
+def _people(models: tuple[Model, ...]) -> Iterator[Model]:
+    """Models that are people, who need the terminal for themselves."""
+    for model in models:
+        if getattr(model, "prompts", None) == "human":
+            yield model
+        yield from _people(tuple(getattr(model, "members", ())))
+
+
+def _how_to_resume(journal: Journal | None, id: str, store: str | None) -> str:
+    if journal is None:
+        return "nothing was recorded (--store none), so it cannot be resumed."
+    if not journal.content:
+        return "its content is not kept, so it cannot be resumed."
+    where = f" --store {store}" if store and "@" not in store else " --store ..." if store else ""
+    return f"what was answered is kept; go on with: agora run --resume {id}{where}"

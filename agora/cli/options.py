@@ -1,0 +1,70 @@
+"""Options that several commands share, and how questions and stores are read from them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from agora.journal import Journal
+
+MAX_QUESTION_BYTES = 1_000_000
+
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output, nothing else.")
+SET = click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a value, dotted keys.")
+STORE = click.option(
+    "--store",
+    metavar="URL",
+    help="Where runs are kept: sqlite:///FILE, postgresql://..., or 'none'. Default: AGORA_STORE, or your own file.",
+)
+
+
+def question_of(text: str) -> str:
+    """A question as given; '-' reads standard input.
+
+    Raises:
+        InputError: if it is no text, or too long.
+    """
+    from agora.errors import InputError
+
+    if text == "-":
+        raw = sys.stdin.buffer.read(MAX_QUESTION_BYTES + 1)
+        try:
+            text = raw.decode("utf-8")
+        except UnicodeDecodeError:
+            raise InputError("the question on standard input is not text (UTF-8).") from None
+    if len(text.encode("utf-8", "replace")) >= MAX_QUESTION_BYTES:
+        raise InputError("the question is longer than a million bytes.", hint="Ask a shorter one.")
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def journal_of(store: str | None, kept: Mapping[str, Any] | None = None) -> Journal | None:
+    """The journal to use, or None for `--store none`.
+
+    Args:
+        store: as given.
+        kept: what a debate file says under `store:`.
+    """
+    from agora.journal import Journal
+
+    if store == "none":
+        return None
+    options = kept or {}
+    return Journal(store, content=options.get("content", True), reuse=options.get("reuse", False))
+
+
+def only_reading(store: str | None) -> Journal:
+    """The journal of a command that only reads.
+
+    Raises:
+        InputError: if there is none.
+    """
+    from agora.errors import InputError
+
+    journal = journal_of(store)
+    if journal is None:
+        raise InputError("--store none keeps no runs.", hint="Give the store that the runs are in.")
+    return journal

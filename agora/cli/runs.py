@@ -1,0 +1,176 @@
+"""Commands that read the journal: runs, show, export."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agora.cli import views
+from agora.cli.options import JSON, STORE, only_reading
+
+if TYPE_CHECKING:
+    from agora.journal import RunInfo
+
+_SORTS = {
+    "created": lambda info: info.created,
+    "cost": lambda info: info.usage.usd or 0.0,
+    "calls": lambda info: info.usage.calls,
+    "tokens": lambda info: info.usage.tokens,
+    "seconds": lambda info: info.usage.seconds,
+}
+_SPANS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+
+
+@click.command()
+@click.option("--status", type=click.Choice(["running", "done", "failed", "interrupted", "budget"]))
+@click.option("--text", help="Found in the question or the debate's name.")
+@click.option("--since", metavar="AGE", help="Begun in the last 30m, 12h, 7d, 4w.")
+@click.option("--sort", type=click.Choice(list(_SORTS)), default="created", help="Largest first.")
+@click.option("-n", "--limit", default=20, type=click.IntRange(1), help="How many.")
+@STORE
+@JSON
+def runs(
+    status: str | None, text: str | None, since: str | None, sort: str, limit: int, store: str | None, as_json: bool
+) -> None:
+    """List runs: when, how they ended, what they took."""
+    import anyio
+
+    async def read() -> list[RunInfo]:
+        async with only_reading(store) as journal:
+            cut = limit if sort == "created" else None
+            return await journal.runs(status=status, text=text, since=_since(since), limit=cut)
+
+    found = sorted(anyio.run(read), key=_SORTS[sort], reverse=True)[:limit]
+    if as_json:
+        print(json.dumps({"runs": [info_json(info) for info in found]}))
+        return
+    if not found:
+        click.echo("no runs" + (" that match" if status or text or since else " yet"))
+        return
+    rows = [("RUN", "WHEN", "STATUS", "ANSWER", "CALLS", "TOKENS", "CACHED", "COST", "QUESTION")]
+    for info in found:
+        u = info.usage
+        rows.append(
+            (
+                info.id,
+                time.strftime("%d %b %H:%M", time.localtime(info.created)),
+                _state(info),
+                views.short(info.answer, 16) if info.answer is not None else "-",
+                str(u.calls),
+                str(u.tokens),
+                f"{u.cached_tokens / u.input_tokens:.0%}" if u.input_tokens else "-",
+                views.money(u.usd),
+                views.short(info.question, 48) if info.question is not None else "(not kept)",
+            )
+        )
+    views.columns(rows, (False, False, False, False, True, True, True, True, False))
+
+
+@click.command()
+@click.argument("run")
+@STORE
+@JSON
+def show(run: str, store: str | None, as_json: bool) -> None:
+    """Show RUN (an id, the beginning of one, or 'last'): who said what, the verdict, what it took."""
+    import anyio
+
+    info, calls, events = anyio.run(_everything, store, run)
+    turns = turns_of(calls, events)
+    verdict = next((e["data"] for e in reversed(events) if e["kind"] == "decided" and e["path"] == ""), None)
+    if as_json:
+        data = {"run": info_json(info), "turns": turns, "verdict": verdict, "calls": calls}
+        print(json.dumps(data))
+        return
+    click.echo(f"run {info.id}: {_state(info)}, {time.strftime('%d %b %Y %H:%M', time.localtime(info.created))}")
+    click.echo(f"Q: {views.clean(info.question) if info.question is not None else '(not kept)'}")
+    views.transcript(turns)
+    if verdict is not None and "answer" in verdict:
+        views.summary(verdict, info.usage)
+    else:
+        click.echo("")
+        if info.reason:
+            click.echo(f"  ended: {views.short(info.reason, 400)}")
+        click.echo(f"  {views.usage_line(info.usage)}")
+        if info.status != "done" and info.content and not info.alive:
+            click.echo(f"  go on with: agora run --resume {info.id}")
+    more = info.attempts - info.usage.calls
+    if more or info.failed:
+        click.echo(f"  {info.attempts} requests were sent; {info.failed} calls failed in the end")
+
+
+@click.command()
+@click.argument("run")
+@click.option("-o", "--out", type=click.Path(dir_okay=False, writable=True), help="A file; default: standard output.")
+@STORE
+def export(run: str, out: str | None, store: str | None) -> None:
+    """Write RUN as JSON lines: one for the run, one for each call, one for each event."""
+    import anyio
+
+    info, calls, events = anyio.run(_everything, store, run)
+    lines = [json.dumps({"type": "run", **info_json(info), "config": info.config})]
+    lines += [json.dumps({"type": "call", **call}) for call in calls]
+    lines += [json.dumps({"type": "event", **event}) for event in events]
+    with open(out, "w", encoding="utf-8") if out else _standard() as target:
+        target.writelines(f"{line}\n" for line in lines)
+
+
+def _standard() -> Any:
+    from contextlib import nullcontext
+
+    return nullcontext(sys.stdout)
+
+
+async def _everything(store: str | None, run: str) -> tuple[RunInfo, list[dict[str, Any]], list[dict[str, Any]]]:
+    async with only_reading(store) as journal:
+        info = await journal.run(run)
+        return info, await journal.calls(info.id), await journal.events(info.id)
+
+
+def turns_of(calls: Sequence[Mapping[str, Any]], events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The turns of a run, each with its text: from the event where the agent is a group, else from its call."""
+    replies = {call["path"]: call["reply"] for call in calls if call["reply"] is not None}
+    turns: dict[tuple[Any, ...], dict[str, Any]] = {}
+    order: list[str] = next((e["data"].get("agents") or [] for e in events if e["kind"] == "started"), [])
+    for event in events:
+        if event["kind"] != "spoke" or event["path"] != "":
+            continue
+        data = event["data"]
+        reply = data.get("reply") or replies.get(f"{data['agent']}/{data['round']}/{data['phase']}")
+        shown = {key: data.get(key) for key in ("agent", "round", "phase", "answer", "confidence", "reads", "error")}
+        turns[data["agent"], data["round"], data["phase"]] = {**shown, "text": reply["text"] if reply else None}
+    number = {agent: i for i, agent in enumerate(order)}
+    phases = list(dict.fromkeys(turn["phase"] for turn in turns.values()))
+    return sorted(
+        turns.values(), key=lambda t: (t["round"], phases.index(t["phase"]), number.get(t["agent"], len(number)))
+    )
+
+
+def info_json(info: RunInfo) -> dict[str, Any]:
+    """A run's line as plain data."""
+    from agora.journal import usage_json
+
+    names = ("id", "status", "question", "name", "created", "updated", "answer", "reason", "rounds", "attempts",
+             "failed", "seed", "content", "alive")  # fmt: skip
+    plain = {name: getattr(info, name) for name in names}
+    return {**plain, "usage": usage_json(info.usage), "versions": dict(info.versions)}
+
+
+def _state(info: RunInfo) -> str:
+    return "killed" if info.status == "running" and not info.alive else info.status
+
+
+def _since(text: str | None) -> float | None:
+    from agora.errors import InputError
+
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,6})([mhdw])", text.strip())
+    if match is None:
+        raise InputError(f"--since: '{text[:20]}' is no age such as 30m, 12h, 7d or 4w.")
+    return time.time() - int(match[1]) * _SPANS[match[2]]

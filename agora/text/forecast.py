@@ -1,0 +1,114 @@
+"""What a debate will take, before anything is paid for: it is rehearsed with stand-ins for its models."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from agora import calls
+from agora.answers import Choice, Json, Number, YesNo
+from agora.budget import USUAL_OUTPUT, priced
+from agora.model import Model, Settings
+from agora.records import Message, Reply, Usage
+from agora.text.debate import Debate
+
+MAX_CALLS = 3_000  # rehearsed; a longer debate is scaled up from its first rounds
+MAX_TEXT = 20_000_000  # characters of all prompts together that a rehearsal may make
+_MARK = "\u2060lorem\u2060"  # in each stand-in's reply, to count how many replies a prompt shows
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What one debate will take.
+
+    Attributes:
+        least: if the stop rules end it as soon as they can.
+        most: if they never do before the last round. Prompts are made by the debate's own templates; replies are
+            taken to have `reply_tokens` each, hidden reasoning is not foreseen.
+        models: the same as `most`, by model.
+        reply_tokens: what a reply is taken to have.
+        unpriced: models whose price is not known.
+    """
+
+    least: Usage
+    most: Usage
+    models: dict[str, Usage]
+    reply_tokens: int
+    unpriced: tuple[str, ...]
+
+
+async def forecast(debate: Debate, question: str, *, reply_tokens: int = USUAL_OUTPUT) -> Forecast:
+    """Rehearse a debate twice, once with agents that agree and once with agents that never do. Nothing is sent.
+
+    Args:
+        debate: the debate; nested ones are rehearsed too.
+        question: what it will be asked.
+        reply_tokens: tokens a reply is taken to have, unless a model's `max_tokens` allows less.
+    """
+    least = await _rehearse(debate, question, reply_tokens, agree=True)
+    most = await _rehearse(debate, question, reply_tokens, agree=False)
+    unpriced = tuple(name for name, usage in most.items() if usage.usd is None)
+    return Forecast(sum(least.values(), Usage()), sum(most.values(), Usage()), most, reply_tokens, unpriced)
+
+
+async def _rehearse(debate: Debate, question: str, reply_tokens: int, *, agree: bool) -> dict[str, Usage]:
+    rounds, agents = debate.moderator.last + 1, len(debate.agents)
+    limit = max(1, MAX_CALLS // (agents * len(debate.protocol.phases)))
+    shown = min(rounds, limit) * len(debate.topology.edges)
+    length = max(20, min(4 * reply_tokens, MAX_TEXT // max(1, shown)))  # characters of a stand-in's reply
+    missing = reply_tokens - length // 4
+    rehearsed = debate
+    if rounds > limit and not agree:
+        rehearsed = copy.copy(debate)
+        rehearsed.moderator = replace(debate.moderator, limit=limit - 1)
+    used: dict[str, Usage] = {}
+    count = 0
+
+    def stand_in(model: Model, messages: Sequence[Message], settings: Settings) -> Reply:
+        nonlocal count
+        count += 1
+        tokens = min(reply_tokens, getattr(model, "usual_output", reply_tokens), settings.max_tokens or reply_tokens)
+        read = sum(m.content.count(_MARK) for m in messages) if missing else 0
+        usage = Usage(1, calls.estimate_tokens(messages) + read * missing, tokens)
+        usage = priced(usage, getattr(model, "cost", None))
+        used[model.name] = used.get(model.name, Usage()) + usage
+        if calls.current().path.endswith("/moderate"):
+            return Reply('{"done": true}' if agree else '{"done": false}', model=model.name, usage=usage)
+        answer = _answer(debate, 0 if agree else count)
+        filler = (_MARK + "lorem ipsum " * (length // 12 + 1))[: max(len(_MARK), min(length, 4 * tokens))]
+        return Reply(f"{filler}\n{answer}", model=model.name, usage=usage)
+
+    with calls.scope(stand_in=stand_in, recorder=None, meters=(), path="", whole=False):
+        rehearsed = copy.copy(rehearsed)
+        rehearsed.budget = type(debate.budget)()
+        verdict = await rehearsed.answer(question)
+    if rehearsed.moderator.last < debate.moderator.last and len(verdict.rounds) == rehearsed.moderator.last + 1:
+        scale = rounds / len(verdict.rounds)
+        used = {name: _times(usage, scale) for name, usage in used.items()}
+    return used
+
+
+def _answer(debate: Debate, count: int) -> str:
+    """An answer of the debate's kind: the same for the same count, another for the next."""
+    kind = debate.answer_type
+    match kind:
+        case Number():
+            return f"Answer: {count}"
+        case YesNo():
+            return f"Answer: {'yes' if count % 2 else 'no'}"
+        case Choice():
+            options = list(kind.options)
+            return f"Answer: {options[count % len(options)]}"
+        case Json():
+            fields = ", ".join(f'"{key}": {count}' for key in kind.keys)
+            return f"{{{fields}}}"
+        case _:
+            return f"Answer: {count}"
+
+
+def _times(usage: Usage, scale: float) -> Usage:
+    usd = None if usage.usd is None else usage.usd * scale
+    return Usage(
+        round(usage.calls * scale), round(usage.input_tokens * scale), round(usage.output_tokens * scale), 0, usd
+    )
