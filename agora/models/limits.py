@@ -89,8 +89,9 @@ class Limiter:
     """One endpoint's limits, shared by everything in the process that talks to it.
 
     Requests and tokens a minute are held by model, as vendors count them; what is not given is learnt from the
-    server's rate-limit headers. How many calls are under way adapts to the endpoint as a whole: a 429 halves it, once for all the
-    calls that met it together; each success lets it grow a little. While nothing but 429s come, nobody is sent.
+    server's rate-limit headers. How many calls are under way adapts to the endpoint as a whole: a 429
+    halves it, once for all the calls that met it together; each success lets it grow a little. While nothing but 429s
+    come, nobody is sent.
     """
 
     def __init__(self) -> None:

@@ -101,7 +101,7 @@ def _answer(debate: Debate, count: int) -> str:
             options = list(kind.options)
             return f"Answer: {options[count % len(options)]}"
         case Json():
-            fields = ", ".join(f'"{key}": {count}' for key in kind.keys)
+            fields = ", ".join(f'"{key}": {count}' for key in kind.keys or ("n",))
             return f"{{{fields}}}"
         case _:
             return f"Answer: {count}"
