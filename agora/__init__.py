@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from agora.records import Answer, Message, Reply, Round, Turn, Usage, Verdict
     from agora.text.agent import Agent, View
     from agora.text.debate import Debate
-    from agora.text.moderator import ByModel, Moderator, StopRule, Vote
+    from agora.text.moderator import ByModel, Moderator, Vote
     from agora.text.protocol import Protocol, Schedule
+    from agora.text.stop import StopRule
     from agora.text.topology import Topology
 
 __version__ = "0.1.0"
@@ -36,8 +37,9 @@ _EXPORTS = {
     **dict.fromkeys(("Answer", "Message", "Reply", "Round", "Turn", "Usage", "Verdict"), "agora.records"),
     **dict.fromkeys(("Agent", "View"), "agora.text.agent"),
     "Debate": "agora.text.debate",
-    **dict.fromkeys(("ByModel", "Moderator", "StopRule", "Vote"), "agora.text.moderator"),
+    **dict.fromkeys(("ByModel", "Moderator", "Vote"), "agora.text.moderator"),
     **dict.fromkeys(("Protocol", "Schedule"), "agora.text.protocol"),
+    "StopRule": "agora.text.stop",
     "Topology": "agora.text.topology",
 }
 _MODULES = ("config", "errors")

@@ -53,7 +53,7 @@ def default_url() -> str:
         return given
     from platformdirs import user_data_path
 
-    return f"sqlite:///{user_data_path('agora', appauthor=False) / 'runs.sqlite'}"
+    return str(user_data_path("agora", appauthor=False) / "runs.sqlite")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +129,7 @@ class Journal:
     def __init__(
         self, url: str | Path | None = None, *, content: bool = True, reuse: bool = False, timeout: float = 30.0
     ) -> None:
-        given = default_url() if url is None else str(url)
-        self.url = given if "://" in given else f"sqlite:///{given}"
+        self.url = default_url() if url is None else str(url)
         self.content, self.reuse, self.timeout = content, reuse, timeout
         self._engine: Engine | None = None
         self._limiter = anyio.CapacityLimiter(1)
@@ -190,8 +189,9 @@ class Journal:
 
                     await self._thread(partial(store.write, self.engine, group))
                     self._written = upto
-                except StoreError as error:
-                    self._broken = error
+                except BaseException as error:
+                    # the group is lost: nobody who waits for it may be told otherwise
+                    self._broken = error if isinstance(error, StoreError) else StoreError("the journal was cut off.")
                     raise
                 finally:
                     self._busy = None
@@ -250,7 +250,8 @@ class Journal:
             return recorder
         now = time.time()
         row = {
-            "id": run, "created": now, "updated": now, "status": "running", "name": name, "seed": seed,
+            "id": run, "created": now, "updated": now, "status": "running", "name": plain(name),
+            "seed": seed,
             "question": json.dumps(question) if self.content else None, "content": self.content,
             "config": json.dumps(config) if config is not None and self.content else None,
             "versions": json.dumps(versions()), "host": socket.gethostname(), "pid": os.getpid(),
@@ -309,6 +310,7 @@ class Recorder:
         self.reused = 0  # replies taken from the journal
         self._found = {(entry.path, entry.hash, entry.occurrence): entry for entry in calls}
         self._count: Counter[tuple[str, str]] = Counter()
+        self._same: Counter[str] = Counter()
         self._choices = dict(choices or {})
         self._seen = set(seen)
 
@@ -327,20 +329,27 @@ class Recorder:
         """The entry of a call that is about to be made, with its reply or error where the journal has one."""
         request = json.dumps({"messages": [[m.role, m.content] for m in messages], "settings": settings.pinned})
         digest = _hash(getattr(model, "identity", model.name), request)
+        path = plain(path)
         key = (path, digest)
         occurrence = self._count[key]
         self._count[key] += 1
+        nth = self._same[digest]
+        self._same[digest] += 1
         found = self._found.get((*key, occurrence))
         if found is not None:
             self.reused += 1
             return found
-        entry = Entry(path, occurrence, digest, model.name, request)
+        entry = Entry(path, occurrence, digest, plain(model.name), request)
         if self.journal.reuse:
             from agora import store
 
-            entry.reply = await self.journal._read(partial(store.same, hash=digest, occurrence=occurrence))
+            entry.reply = await self.journal._read(partial(store.same, run=self.run, hash=digest, nth=nth))
             if entry.reply is not None:
                 self.reused += 1
+                row = self._row(entry, time.time(), 0)  # it is this run's too, which took nothing for it
+                kept = json.dumps(reply_json(entry.reply)) if self.journal.content else None
+                row.update(reply=kept, seconds=0.0, calls=0)
+                self.journal.note(("call", row))
         return entry
 
     async def record(self, entry: Entry, reply: Reply, begun: float) -> None:
@@ -368,6 +377,8 @@ class Recorder:
             "hint": error.hint if isinstance(error, AgoraError) else None,
             "model": getattr(error, "model", None),
         }
+        if not self.journal.content:  # vendors quote the prompt in theirs
+            shown = {"kind": shown["kind"], "message": ""}
         row = self._row(entry, begun, getattr(error, "attempts", 1))
         row.update(error=json.dumps(shown), seconds=time.time() - begun, calls=0)
         await self.journal.commit(("call", row))
@@ -414,7 +425,15 @@ _FIGURES = ("agent", "agents", "edges", "round", "phase", "reads", "rounds", "us
 def _hash(identity: str, request: str) -> str:
     import hashlib
 
-    return hashlib.blake2b(f"{identity}\n{request}".encode(), digest_size=16).hexdigest()
+    data = f"{identity}\n{request}".encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def plain(text: str) -> str:
+    """A name that every database can hold: without NUL and surrogates."""
+    if text.isprintable():
+        return text
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
 # ---- replies as plain data --------------------------------------------------------------------------------------

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,8 +16,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
-from agora.errors import MissingError, StoreError
-from agora.journal import STALE, Entry, RunInfo, error_of, reply_of
+from agora.errors import AgoraError, MissingError, StoreError
+from agora.journal import STALE, Entry, RunInfo, error_of, plain, reply_of
 from agora.records import Reply, Usage
 
 Row = tuple[str, dict[str, Any]]  # what it is ('new', 'run', 'call', 'event') and its columns
@@ -87,11 +89,23 @@ MIGRATIONS: list[Callable[[sa.Connection], None]] = [_first]
 # ---- opening ----------------------------------------------------------------------------------------------------
 
 
-def shown(url: str) -> str:
-    """A store's URL without its password."""
+def _parsed(url: str) -> sa.URL:
+    """The URL of a store that is given as one, or as the path of a file."""
+    if "://" not in url:
+        return sa.URL.create("sqlite", database=url)
     try:
-        return make_url(url).render_as_string(hide_password=True)
-    except sa.exc.ArgumentError:
+        return make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        raise StoreError("the store's URL cannot be read.", hint="Use sqlite:///FILE or postgresql://...") from None
+
+
+def shown(url: str) -> str:
+    """A store's path, or its URL without what may be secret: its password and its options."""
+    if "://" not in url:
+        return url
+    try:
+        return _parsed(url).set(query={}).render_as_string(hide_password=True)
+    except StoreError:
         return "the store"
 
 
@@ -100,17 +114,15 @@ def sentences(url: str) -> Iterator[None]:
     """What a database says, as one sentence that says what to do."""
     try:
         yield
-    except sa.exc.NoSuchModuleError:
-        raise StoreError(
-            f"{shown(url)} is no store that can be used here.", hint="Use sqlite:///FILE or postgresql://..."
-        ) from None
+    except AgoraError:
+        raise
     except sa.exc.ArgumentError:
         raise StoreError("the store's URL cannot be read.", hint="Use sqlite:///FILE or postgresql://...") from None
     except ModuleNotFoundError as error:
         raise MissingError(
             f"{shown(url)} needs the package {error.name}.", hint="Run: pip install 'agora-debate[postgres]'"
         ) from None
-    except (sa.exc.SQLAlchemyError, OSError) as error:
+    except Exception as error:  # drivers raise ValueError and TypeError for options they do not know
         said = str(getattr(error, "orig", None) or getattr(error, "strerror", None) or error)
         line = " ".join(said.split())[:200].rstrip(".")
         raise StoreError(f"the store {shown(url)}: {line}.", hint=_hint(said.casefold())) from None
@@ -134,24 +146,41 @@ def _hint(said: str) -> str:
 
 def connect(url: str, timeout: float) -> sa.Engine:
     """Open a store, making or migrating it where needed."""
-    parsed = make_url(url)
+    parsed = _parsed(url)
+    kind = parsed.drivername.partition("+")[0]
     options: dict[str, Any] = {}
-    if parsed.get_backend_name() == "sqlite":
+    if kind == "sqlite":
         parsed = parsed.set(drivername="sqlite")
-        if parsed.database and parsed.database != ":memory:" and not parsed.database.startswith("file:"):
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         options["connect_args"] = {"timeout": timeout}
-    elif parsed.get_backend_name() == "postgresql":
+        if not parsed.database or parsed.database == ":memory:":  # it is in one connection, whatever the thread
+            options["poolclass"] = sa.StaticPool
+            options["connect_args"]["check_same_thread"] = False
+        elif not parsed.database.startswith("file:"):
+            _claim(Path(parsed.database), url)
+    elif kind == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")  # the one driver of the extra
         options["pool_pre_ping"] = True
+    else:
+        raise StoreError(
+            f"{shown(url)} is no store that can be used here.", hint="Use sqlite:///FILE or postgresql://..."
+        )
     engine = sa.create_engine(parsed, **options)
-    if parsed.get_backend_name() == "sqlite":
+    if kind == "sqlite":
 
         @sa.event.listens_for(engine, "connect")
         def _(connection: Any, _record: Any) -> None:
             cursor = connection.cursor()
-            for pragma in ("journal_mode=WAL", "synchronous=FULL"):  # durable even when the power goes
-                cursor.execute(f"PRAGMA {pragma}")
+            last = time.monotonic() + timeout
+            while True:
+                try:
+                    cursor.execute("PRAGMA journal_mode=WAL")
+                    break
+                except sqlite3.OperationalError as error:
+                    # of two who make one store at once, SQLite may refuse one without letting it wait
+                    if "locked" not in str(error) or time.monotonic() > last:
+                        raise
+                    time.sleep(0.01)
+            cursor.execute("PRAGMA synchronous=FULL")  # durable even when the power goes
             cursor.close()
 
     try:
@@ -162,13 +191,31 @@ def connect(url: str, timeout: float) -> sa.Engine:
     return engine
 
 
+def _claim(path: Path, url: str) -> None:
+    """Make the folder of a file, and refuse a file of something else: SQLite takes short ones for empty, and writes.
+
+    Raises:
+        StoreError: if it would.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_file():
+        with path.open("rb") as file:
+            head = file.read(16)
+        if head and head != b"SQLite format 3\0":
+            raise StoreError(f"{shown(url)} is not a database.", hint="Choose another file with --store.")
+
+
 def _version(connection: sa.Connection, url: str) -> int:
+    other = StoreError(f"{shown(url)} is a database of something else.", hint="Choose another file with --store.")
     tables = sa.inspect(connection).get_table_names()
     if _META.name not in tables:
         if tables and connection.dialect.name == "sqlite":
-            raise StoreError(f"{shown(url)} is a database of something else.", hint="Choose another file with --store.")
+            raise other
         return 0
-    return int(connection.execute(sa.select(_META.c.value).where(_META.c.key == "schema")).scalar_one())
+    found = connection.execute(sa.select(_META.c.value).where(_META.c.key == "schema")).scalar()
+    if not isinstance(found, str) or not re.fullmatch("[1-9][0-9]{0,8}", found):
+        raise other
+    return int(found)
 
 
 def _migrate(engine: sa.Engine, url: str) -> None:
@@ -232,9 +279,9 @@ def runs(
     """Runs with their totals, newest first."""
     query = sa.select(RUNS).order_by(RUNS.c.created.desc(), RUNS.c.id.desc())
     if run is not None:
-        query = query.where(RUNS.c.id == run)
+        query = query.where(RUNS.c.id == plain(run))
     if prefix is not None:
-        query = query.where(RUNS.c.id.startswith(prefix, autoescape=True)).limit(50)
+        query = query.where(RUNS.c.id.startswith(plain(prefix), autoescape=True)).limit(50)
     if status is not None:
         query = query.where(RUNS.c.status == status)
     if since is not None:
@@ -242,7 +289,7 @@ def runs(
     if text is not None:
         encoded = json.dumps(text)[1:-1]
         query = query.where(
-            RUNS.c.question.icontains(encoded, autoescape=True) | RUNS.c.name.icontains(text, autoescape=True)
+            RUNS.c.question.icontains(encoded, autoescape=True) | RUNS.c.name.icontains(plain(text), autoescape=True)
         )
     if limit is not None:
         query = query.limit(limit)
@@ -259,6 +306,7 @@ def runs(
                 sa.func.sum(sa.case((CALLS.c.error.is_(None), CALLS.c.seconds), else_=0.0)).label("seconds"),
                 sa.func.sum(CALLS.c.attempts).label("attempts"),
                 sa.func.count(CALLS.c.error).label("failed"),
+                sa.func.max(CALLS.c.begun + CALLS.c.seconds).label("updated"),
             )
             .where(CALLS.c.run.in_(ids))
             .group_by(CALLS.c.run)
@@ -268,8 +316,9 @@ def runs(
 
 
 def _info(row: Any, total: Any) -> RunInfo:
-    usage = Usage()
+    usage, updated = Usage(), row["updated"]
     if total is not None:
+        updated = max(updated, total["updated"])
         counts = {name: int(total[name]) for name in _SUMS}
         usage = Usage(**counts, usd=None if total["unpriced"] else total["usd"], seconds=total["seconds"])
     return RunInfo(
@@ -278,7 +327,7 @@ def _info(row: Any, total: Any) -> RunInfo:
         question=None if row["question"] is None else json.loads(row["question"]),
         name=row["name"],
         created=row["created"],
-        updated=row["updated"],
+        updated=updated,
         answer=None if row["answer"] is None else json.loads(row["answer"]),
         reason=None if row["reason"] is None else json.loads(row["reason"]),
         rounds=row["rounds"],
@@ -289,7 +338,7 @@ def _info(row: Any, total: Any) -> RunInfo:
         versions=json.loads(row["versions"] or "{}"),
         seed=row["seed"],
         content=row["content"],
-        alive=row["status"] == "running" and _alive(row["host"], row["pid"], row["updated"]),
+        alive=row["status"] == "running" and _alive(row["host"], row["pid"], updated),
     )
 
 
@@ -316,18 +365,20 @@ def replayable(
     Failures are facts that others have read of, and stay. Only where the run itself failed, those of its last round are
     forgotten, so that they are tried again.
     """
-    last_round = 0.0
+    over: tuple[float, int] = 0.0, -1  # when the last round ended that did, and its number
     if failed:
-        over = sa.select(sa.func.max(EVENTS.c.id)).where(
+        rounds = sa.select(EVENTS.c.at, EVENTS.c.data).where(
             EVENTS.c.run == run, EVENTS.c.kind == "round", EVENTS.c.path == ""
         )
-        at = sa.select(EVENTS.c.at).where(EVENTS.c.id == over.scalar_subquery())
-        last_round = connection.execute(at).scalar() or 0.0
+        last = connection.execute(rounds.order_by(EVENTS.c.id.desc()).limit(1)).one_or_none()
+        over = over if last is None else (last.at, int(json.loads(last.data)["round"]))
     entries = []
     for row in connection.execute(sa.select(CALLS).where(CALLS.c.run == run).order_by(CALLS.c.id)).mappings():
-        ended = row["begun"] + row["seconds"]
-        if row["error"] is not None and failed and ended >= last_round:
-            continue
+        # agents run ahead: one may have failed in the next round before it was noted that this one is over
+        if row["error"] is not None and failed:
+            place = re.search(r"/(\d+)/(?:answer|critique|revise)(?:/|$)", row["path"])
+            if row["begun"] + row["seconds"] >= over[0] or (place and int(place[1]) > over[1]):
+                continue
         entries.append(
             Entry(
                 row["path"], row["occurrence"], row["hash"], row["model"], row["request"] or "",
@@ -340,12 +391,13 @@ def replayable(
     return entries, {path: json.loads(data) for kind, path, data in seen if kind == "choice"}, seen
 
 
-def same(connection: sa.Connection, *, hash: str, occurrence: int) -> Reply | None:
-    """A reply to the same request in any run."""
+def same(connection: sa.Connection, *, run: str, hash: str, nth: int) -> Reply | None:
+    """The nth reply to the same request that other runs got, so that the samples of a run stay different."""
     query = (
         sa.select(CALLS.c.reply)
-        .where(CALLS.c.hash == hash, CALLS.c.occurrence == occurrence, CALLS.c.reply.is_not(None))
+        .where(CALLS.c.hash == hash, CALLS.c.run != run, CALLS.c.reply.is_not(None), CALLS.c.attempts > 0)
         .order_by(CALLS.c.id)
+        .offset(nth)
         .limit(1)
     )
     found = connection.execute(query).scalar()

@@ -1,7 +1,7 @@
 """A debate from a plain script, with scripted agents: how to test a design of your own without any model."""
 
 from agora import Agent, Debate, Moderator, ScriptedModel
-from agora.text.moderator import rounds, unanimous
+from agora.text.stop import rounds, unanimous
 
 stubborn = Agent("stubborn", ScriptedModel("I checked it twice. Answer: 42"))
 open_minded = Agent(

@@ -31,7 +31,7 @@ from agora import (
     store,
 )
 from agora.errors import ModelError, QuorumError
-from agora.text.moderator import rounds
+from agora.text.stop import rounds
 
 HOSTILE = (
     "nul \x00, surrogates \ud800 and \udfff, controls \x01\x1b\x7f\x85\u2028, a \U0001f600, quotes '\"\\ and %s :x"
@@ -68,8 +68,7 @@ def forget(url: str, run: str, n: int) -> None:
         last = sa.select(store.CALLS.c.id).where(store.CALLS.c.run == run).order_by(store.CALLS.c.id.desc()).limit(n)
         ids = list(connection.execute(last).scalars())
         connection.execute(sa.delete(store.CALLS).where(store.CALLS.c.id.in_(ids)))
-        connection.execute(sa.update(store.RUNS).where(store.RUNS.c.id == run).values(status="running", pid=None))
-        connection.execute(sa.update(store.RUNS).where(store.RUNS.c.id == run).values(updated=0.0))
+        connection.execute(sa.update(store.RUNS).where(store.RUNS.c.id == run).values(status="running", pid=2**30))
     engine.dispose()
 
 
@@ -245,8 +244,8 @@ async def write_runs(url: str, prefix: str, tasks: int, each: int) -> None:
 
 def concurrent_writers(url: str, each: int = 10) -> None:
     """Two processes and twenty tasks in each lose nothing."""
-    others = [child("write", url, name, "20", str(each)) for name in ("one", "two")]
-    assert [other.wait(60) for other in others] == [0, 0]
+    with child("write", url, "one", "20", str(each)) as one, child("write", url, "two", "20", str(each)) as two:
+        assert [one.wait(60), two.wait(60)] == [0, 0]
 
     async def count() -> list[Any]:
         async with Journal(url) as journal:
@@ -266,15 +265,15 @@ def concurrent_writers(url: str, each: int = 10) -> None:
 def opened_at_once(urls: Sequence[str], file: Path) -> None:
     """Two processes that open new stores at once both find them whole."""
     file.write_text("\n".join(urls), encoding="utf-8")
-    others = [child("open", str(file)) for _ in range(2)]
-    for other in others:
-        assert other.stdout
-        assert other.stdout.readline() == "ready\n"
-    for other in others:
-        assert other.stdin
-        other.stdin.write("go\n")
-        other.stdin.flush()
-    assert [other.wait(60) for other in others] == [0, 0]
+    with child("open", str(file)) as one, child("open", str(file)) as two:
+        for other in (one, two):
+            assert other.stdout
+            assert other.stdout.readline() == "ready\n"
+        for other in (one, two):
+            assert other.stdin
+            other.stdin.write("go\n")
+            other.stdin.flush()
+        assert [one.wait(60), two.wait(60)] == [0, 0]
     for url in urls:
         engine = store.connect(url, 30)
         with engine.connect() as connection:

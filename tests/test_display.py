@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from agora import Agent, Debate, Moderator, ScriptedModel
-from agora.text.moderator import rounds
+from agora.text.stop import rounds
 
 
 def test_a_verdict_as_html_escapes_what_was_said() -> None:

@@ -17,8 +17,9 @@ from agora.config.schema import AgentSpec, DebateFile, VoteSpec
 from agora.errors import AgoraError, ConfigError, InputError
 from agora.text.agent import Agent, View
 from agora.text.debate import Debate
-from agora.text.moderator import ByModel, Decision, Moderator, Vote, parse_stop
+from agora.text.moderator import ByModel, Decision, Moderator, Vote
 from agora.text.protocol import Protocol, Schedule
+from agora.text.stop import parse_stop
 
 _KEY = re.compile(r"\bsk-[A-Za-z0-9_-]{16,}")
 

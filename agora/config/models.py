@@ -153,6 +153,12 @@ def _scripted(script: Any, options: Mapping[str, Any], context: Context) -> Mode
 def _hosted(kind: str) -> Build:
     def build(name: Any, options: Mapping[str, Any], context: Context) -> Model:
         spec = checked(options, HostedSpec)
+        if kind == "anthropic" and spec.api_version is not None:
+            raise InputError("anthropic: has no api_version; that is for Azure's OpenAI models.")
+        if kind == "openai" and spec.thinking is not None:
+            raise InputError("openai: takes an effort (reasoning: low), not a number of tokens (thinking).")
+        if spec.api_version is not None and spec.base_url is None:
+            raise InputError("openai: with api_version (Azure) base_url must be the resource's endpoint.")
         variable = spec.api_key_env or ("AZURE_OPENAI_API_KEY" if spec.api_version else KEYS[kind])
         key = (os.environ.get(variable) or "").strip()
         if not str(name).strip():
@@ -188,16 +194,10 @@ def _wrapped(kind: str, name: str, key: str, spec: HostedSpec) -> Model:
     }
     made: Model
     if kind == "openai":
-        if spec.thinking is not None:
-            raise InputError("openai: takes an effort (reasoning: low), not a number of tokens (thinking).")
-        if spec.api_version is not None and spec.base_url is None:
-            raise InputError("openai: with api_version (Azure) base_url must be the resource's endpoint.")
         from agora.models.openai import OpenAIModel
 
         made = OpenAIModel(name, api_version=spec.api_version, **common)
     else:
-        if spec.api_version is not None:
-            raise InputError("anthropic: has no api_version; that is for Azure's OpenAI models.")
         from agora.models.anthropic import AnthropicModel
 
         made = AnthropicModel(name, thinking=spec.thinking, **common)

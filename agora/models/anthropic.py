@@ -52,7 +52,7 @@ class AnthropicModel:
         limiter: Limiter | None = None,
         client: Any = None,
     ) -> None:
-        self._model, self._key, self._given = model, api_key, client
+        self._model, self._key, self._given = model, endpoint.check_key(api_key), client
         self._url = endpoint.check_url(base_url or os.environ.get("ANTHROPIC_BASE_URL") or DEFAULT_URL)
         self._extra, self._reasoning, self._thinking = dict(extra or {}), reasoning, thinking
         self._structured, self._limiter = structured, limiter
@@ -88,11 +88,11 @@ class AnthropicModel:
         if system:
             body["system"] = [{"type": "text", "text": system, "cache_control": CACHE}]
         said = [m for m in messages if m.role != "system"]
-        body["messages"] = [{"role": m.role, "content": _blocks(m)} for m in said]
+        # four marks are the most that the API takes
+        contents = [endpoint.clean(m.content) if i else _blocks(m) for i, m in enumerate(said)]
         if len(said) > 2:  # a chat: all but the last message returns in the next call
-            before = body["messages"][-2]
-            text = before["content"] if isinstance(before["content"], str) else before["content"][-1]["text"]
-            before["content"] = [{"type": "text", "text": text, "cache_control": CACHE}]
+            contents[-2] = [{"type": "text", "text": contents[-2], "cache_control": CACHE}]
+        body["messages"] = [{"role": m.role, "content": content} for m, content in zip(said, contents, strict=True)]
         thinks = self._thinking is not None or (self._reasoning is not None and self._reasoning != "none")
         # with thinking the API takes neither; they are the user's, so it is the API that should say so
         if settings.temperature is not None:
@@ -128,14 +128,16 @@ class AnthropicModel:
         Raises:
             ModelError: translated from the SDK's errors.
         """
-        tell = endpoint.follow()
+        tell = endpoint.follow(self._key)
         try:
             client = await self._client()
             body, begun = self._body(messages, settings), time.perf_counter()
             done = await (self._streamed(client, body, tell) if tell else self._posted(client, body))
             return self._reply(done, settings, time.perf_counter() - begun)
+        except ModelError:
+            raise
         except Exception as error:
-            raise endpoint.translate(error, self.name, self._key) from error
+            raise endpoint.translate(error, self.name, self._key) from endpoint.cause(error, self._key)
 
     async def _posted(self, client: Any, body: dict[str, Any]) -> Any:
         import httpx2
@@ -206,7 +208,7 @@ class AnthropicModel:
             text,
             model=self.name,
             usage=priced(usage, self.cost),
-            reasoning=endpoint.clean(thought) or None,
+            reasoning=endpoint.hide(endpoint.clean(thought), self._key) or None,
             finish=finish,
         )
 

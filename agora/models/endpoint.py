@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping
 from importlib import import_module
@@ -124,44 +125,96 @@ def check_url(url: str) -> str:
     return url
 
 
+def check_key(key: str) -> str:
+    """A key that can be sent.
+
+    Raises:
+        InputError: if a header cannot hold it.
+    """
+    if not key.isascii() or not key.isprintable():
+        raise InputError("the key holds a character that no key has.", hint="Copy it again.")
+    return key
+
+
 # ---- errors -----------------------------------------------------------------------------------------------------
 
 
 def translate(error: Exception, model: str, key: str) -> ModelError:
     """A vendor's error as one of ours; both SDKs name theirs alike. The key is struck out of what it says."""
-    if isinstance(error, ModelError):
-        return error
-    status = getattr(error, "status_code", None)
-    if not isinstance(status, int):
+    status, body = getattr(error, "status_code", None), getattr(error, "body", None)
+    if not isinstance(status, int) and (type(error).__name__ != "APIError" or not body):
         return _without_status(error, model, key)
-    body = getattr(error, "body", None)
-    detail: Any = body.get("error", body) if isinstance(body, dict) else None
-    detail = detail if isinstance(detail, dict) else {}
-    code = f"{detail.get('code') or ''} {detail.get('type') or ''} {detail.get('param') or ''}".casefold()
-    said = hide(" ".join(str(detail.get("message") or getattr(error, "message", error)).split())[:300], key)
-    low = f"{code} {said}".casefold()
+    detail: Any = body.get("error", body) if isinstance(body, dict) else body
+    told = detail if isinstance(detail, dict) else {"message": detail}
+    if not isinstance(status, int) or status < 400:
+        status = _status_under_way(told)
+    code = f"{told.get('code') or ''} {told.get('type') or ''} {told.get('param') or ''}".casefold()
+    text = told.get("message") or told.get("detail") or getattr(error, "message", error)
+    said = hide(" ".join(str(text).split()), key)
+    low, said = f"{code} {said}".casefold(), said[:300]
     made: ModelError
     if "insufficient_quota" in low or status == 402 or "credit balance" in low:
         made = AuthError(f"the account has no credit left ({status}): {said}", hint="Add credit with the vendor.")
     elif status == 429:
         made = RateLimitError("too many requests (429).", retry_after=retry_after(error))
+    elif status >= 500 or status in (408, 409, 425):
+        made = ServerError(f"the server failed ({status}): {said}", retry_after=retry_after(error))
+    elif any(words in low for words in ("content_filter", "content filter", "content_policy", "was flagged")):
+        made = FilterError("a content filter rejects the request.", hint="Rephrase the question.")
     elif status in (401, 403):
         made = AuthError(f"the server refuses the key ({status}): {said}", hint="Check the key and what it may do.")
-    elif "content_filter" in low or "content_policy" in low:
-        made = FilterError("a content filter rejects the request.", hint="Rephrase the question.")
-    elif status == 413 or any(w in low for w in ("context_length", "context window", "maximum context", "too long")):
+    elif status == 413 or any(words in low for words in _TOO_LONG):
         made = ContextError(
             f"the prompt is longer than the model's context: {said}",
             hint="Use fewer peers or rounds, or show peers' answers only (view: {text: answer}).",
         )
     elif status == 404:
         made = RequestError(f"the server has no such model or address (404): {said}", hint="`agora models` lists some.")
-    elif status >= 500 or status in (408, 409, 425):
-        made = ServerError(f"the server failed ({status}): {said}", retry_after=retry_after(error))
     else:
         made = RequestError(f"the server rejects the request ({status}): {said}", hint="See the model's options.")
     made.model = model
     return made
+
+
+_TOO_LONG = (
+    "context_length",
+    "context length",
+    "context window",
+    "context size",
+    "context limit",
+    "maximum context",
+    "too long",
+)
+_TYPES = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "overloaded_error": 529,
+}
+
+
+def _status_under_way(told: Mapping[str, Any]) -> int:
+    """The status of an error that is told in the middle of a stream, where the response's own was 200."""
+    code = told.get("code")
+    if isinstance(code, int) and 400 <= code < 600:
+        return code
+    return _TYPES.get(str(told.get("type")), _TYPES.get(str(code), 500))
+
+
+def cause(error: Exception, key: str) -> Exception | None:
+    """What an error of ours may be raised from: the vendor's, unless a traceback would show the key with it."""
+    seen: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in seen and len(seen) < 20:
+        seen.append(link)
+        link = link.__cause__ or link.__context__
+    shown = " ".join(f"{link} {getattr(link, 'body', '')}" for link in seen)
+    return None if hide(shown, key) != shown else error
 
 
 def _without_status(error: Exception, model: str, key: str) -> ModelError:
@@ -170,7 +223,7 @@ def _without_status(error: Exception, model: str, key: str) -> ModelError:
     while cause is not None and len(names) < 8:
         names.append(type(cause).__name__)
         cause = cause.__cause__
-    said = hide(" ".join(str(error).split())[:200], key)
+    said = hide(" ".join(str(error).split()), key)[:200]
     if any(name in ("ReadTimeout", "WriteTimeout", "PoolTimeout", "SocketTimeoutError") for name in names):
         return ModelTimeoutError("no reply in time.", model=model)
     if any(
@@ -188,7 +241,9 @@ def retry_after(error: Exception) -> float | None:
     """The wait a server asks for, in seconds: `retry-after-ms`, or `Retry-After` as seconds or as a date."""
     headers: Mapping[str, str] = getattr(getattr(error, "response", None), "headers", None) or {}
     try:
-        return float(headers["retry-after-ms"]) / 1000
+        seconds = float(headers["retry-after-ms"]) / 1000
+        if 0 <= seconds < math.inf:
+            return seconds
     except (KeyError, ValueError):
         pass
     text = headers.get("retry-after")
@@ -247,7 +302,7 @@ def usable(text: Any, *, model: str, key: str, finish: str | None, thought: bool
     return hide(clean(text), key)
 
 
-def follow() -> Callable[[str], None] | None:
+def follow(key: str) -> Callable[[str], None] | None:
     """Where to send pieces of text while they are written, if anybody wants them."""
     here = calls.current()
     if not here.stream or here.listen is None:
@@ -255,7 +310,7 @@ def follow() -> Callable[[str], None] | None:
     listen, first = here.listen, [True]
 
     def tell(text: str) -> None:
-        listen(calls.Delta(text, first[0]))
+        listen(calls.Delta(hide(clean(text), key), first[0]))
         first[0] = False
 
     return tell

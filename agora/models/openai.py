@@ -48,7 +48,7 @@ class OpenAIModel:
         limiter: Limiter | None = None,
         client: Any = None,
     ) -> None:
-        self._model, self._key, self._version, self._given = model, api_key, api_version, client
+        self._model, self._key, self._version, self._given = model, endpoint.check_key(api_key), api_version, client
         self._url = endpoint.check_url(base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_URL)
         self._extra, self._reasoning, self._structured = dict(extra or {}), reasoning, structured
         self._limiter = limiter
@@ -118,7 +118,7 @@ class OpenAIModel:
         Raises:
             ModelError: translated from the SDK's errors.
         """
-        tell = endpoint.follow()
+        tell = endpoint.follow(self._key)
         try:
             client = await self._client()
             body, begun = self._body(messages, settings), time.perf_counter()
@@ -129,12 +129,16 @@ class OpenAIModel:
                     raise
                 done = await (self._streamed(client, body, tell) if tell else self._posted(client, body))
             return self._reply(done, settings, time.perf_counter() - begun)
+        except ModelError:
+            raise
         except Exception as error:
-            raise endpoint.translate(error, self.name, self._key) from error
+            raise endpoint.translate(error, self.name, self._key) from endpoint.cause(error, self._key)
 
     def _without_seed(self, error: Exception, body: dict[str, Any]) -> bool:
         """Whether to ask again without the seed, which agora sends of itself and some servers reject."""
-        rejected = getattr(error, "status_code", None) in (400, 422) and "seed" in str(error)
+        rejected = (
+            getattr(error, "status_code", None) in (400, 422) and "seed" in f"{error} {getattr(error, 'body', '')}"
+        )
         if rejected and "seed" not in self._extra and body.pop("seed", None) is not None:
             self._seeded = False
             return True
@@ -197,15 +201,16 @@ class OpenAIModel:
             if finish == "content_filter":
                 raise FilterError("a content filter withheld the reply.", model=self.name)
             if message.get("refusal"):
-                raise FilterError(f"the model refuses: {str(message['refusal'])[:200]}", model=self.name)
+                refusal = endpoint.hide(endpoint.clean(str(message["refusal"])), self._key)
+                raise FilterError(f"the model refuses: {refusal[:200]}", model=self.name)
             thought = message.get("reasoning_content") or message.get("reasoning")
             usage = _usage(done.get("usage"), seconds)
-            tokens = _tokens(choice.get("logprobs"))
+            tokens = _tokens(choice.get("logprobs"), self._key)
         except ModelError:
             raise
         except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
             said = done.get("error") if isinstance(done, dict) else None
-            shown = f": {endpoint.hide(str(said)[:200], self._key)}" if said else ""
+            shown = f": {endpoint.hide(str(said), self._key)[:200]}" if said else ""
             raise MalformedError(f"a reply without an answer{shown}.", model=self.name) from error
         if isinstance(text, str) and not thought:
             text, thought = endpoint.split_reasoning(text)
@@ -217,24 +222,27 @@ class OpenAIModel:
             model=self.name,
             usage=priced(usage, self.cost) if usage.tokens else usage,
             logprob=sum(token.logprob for token in tokens) / len(tokens) if tokens else None,
-            reasoning=endpoint.clean(str(thought)) if thought else None,
+            reasoning=endpoint.hide(endpoint.clean(str(thought)), self._key) if thought else None,
             finish=str(finish) if finish else None,
             tokens=tokens,
         )
 
 
 def _usage(data: Any, seconds: float) -> Usage:
-    if not data:  # some servers do not say: unknown is not zero
+    read, written = ((data or {}).get(name) for name in ("prompt_tokens", "completion_tokens"))
+    if not read and not written:  # some servers do not say: unknown is not zero
         return Usage(1, usd=None, seconds=seconds)
     cached = (data.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
     thought = (data.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
-    return Usage(1, int(data.get("prompt_tokens") or 0), int(data.get("completion_tokens") or 0), int(cached),
-                 seconds=seconds, reasoning_tokens=int(thought))  # fmt: skip
+    return Usage(1, int(read or 0), int(written or 0), int(cached), seconds=seconds, reasoning_tokens=int(thought))
 
 
-def _tokens(data: Any) -> tuple[Token, ...]:
+def _tokens(data: Any, key: str) -> tuple[Token, ...]:
+    def text(token: Any) -> str:
+        return endpoint.hide(endpoint.clean(str(token["token"])), key)
+
     found = []
     for token in (data or {}).get("content") or ():
-        top = tuple((str(t["token"]), float(t["logprob"])) for t in token.get("top_logprobs") or ())
-        found.append(Token(str(token["token"]), float(token["logprob"]), top))
+        top = tuple((text(other), float(other["logprob"])) for other in token.get("top_logprobs") or ())
+        found.append(Token(text(token), float(token["logprob"]), top))
     return tuple(found)

@@ -34,9 +34,9 @@ from agora.records import (
     Wrote,
 )
 from agora.text.agent import Agent
-from agora.text.moderator import StopRule
 from agora.text.protocol import Key, Needs, Plan
 from agora.text.reading import Reader
+from agora.text.stop import StopRule
 from agora.text.verdict import conclude, deciding
 from agora.text.votes import plurality
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import anyio
 
 from agora import Agent, Debate, Message, Moderator, Reply, ScriptedModel, Settings
-from agora.text.moderator import rounds
+from agora.text.stop import rounds
 
 
 async def _messages(count: int) -> float:

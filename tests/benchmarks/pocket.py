@@ -26,7 +26,7 @@ from agora.answers import Number, extract
 from agora.models.pocket import PocketModel
 from agora.models.pocket.problems import SKILLS, Problem, generate
 from agora.records import Answer, Round, Turn
-from agora.text.moderator import rounds
+from agora.text.stop import rounds
 from agora.text.votes import plurality
 
 ROUNDS = 2

@@ -27,7 +27,7 @@ from agora.models.human import ABSTENTION, LIMIT, HumanModel
 from agora.prompts import Template, shipped
 from agora.records import Reply
 from agora.text.agent import Shown
-from agora.text.moderator import rounds
+from agora.text.stop import rounds
 
 ASK = [Message("system", "unseen"), Message("user", "What is 6 x 7?")]
 KINDS: list[AnswerType] = [Number(), YesNo(), Text(), Json(), Choice(["A", "B"])]

@@ -30,7 +30,7 @@ from agora import (
 )
 from agora.errors import ModelError, QuorumError
 from agora.records import Decided, RoundOver, Spoke
-from agora.text.moderator import judge, quorum, rounds, stable, unanimous
+from agora.text.stop import judge, quorum, rounds, stable, unanimous
 
 
 def agents(*scripts: Any, names: str = "abcdefgh") -> list[Agent]:

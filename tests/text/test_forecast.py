@@ -14,7 +14,7 @@ from agora.budget import Price
 from agora.calls import estimate_tokens
 from agora.records import Usage
 from agora.text.forecast import Forecast, forecast
-from agora.text.moderator import judge, rounds, stable, unanimous
+from agora.text.stop import judge, rounds, stable, unanimous
 
 
 class Priced:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from agora import Agent, Debate, InputError, Moderator, ScriptedModel, StopRule
-from agora.text.moderator import parse_stop, rounds
+from agora.text.stop import parse_stop, rounds
 
 
 @pytest.mark.parametrize(
