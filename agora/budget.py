@@ -86,6 +86,13 @@ class Meter:
         if usage is not None:
             self.used = self.used + usage
 
+    def shares(self) -> list[float]:
+        """The share of each limit that is used up."""
+        b, used = self.budget, self.used
+        pairs = [(used.calls, b.calls), (used.tokens, b.tokens), (used.usd, b.usd)]
+        pairs.append((time.monotonic() - self.begun, b.seconds))
+        return [float(taken) / limit for taken, limit in pairs if limit and taken is not None]
+
     def seconds_left(self) -> float | None:
         """Wall seconds until the limit, or None."""
         return None if self.budget.seconds is None else self.budget.seconds - (time.monotonic() - self.begun)
@@ -160,7 +167,9 @@ def _listed(model: str, provider: str | None, url: str | None) -> Callable[[Usag
         return Price(*(None if rate is None else float(rate) for rate in rates))  # type: ignore[arg-type]
 
     def tiered(usage: Usage) -> float:
-        made = Priced(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens,
+        cached = usage.cached_tokens + usage.cache_write_tokens
+        # servers have been seen to leave cached tokens out of their count of input: what was paid for must not be lost
+        made = Priced(input_tokens=max(usage.input_tokens, cached), output_tokens=usage.output_tokens,
                       cache_read_tokens=usage.cached_tokens,
                       cache_write_tokens=usage.cache_write_tokens)  # fmt: skip
         return float(listed.calc_price(made)["total_price"])

@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 
-from agora.budget import Budget, Meter
+from agora.budget import Budget, Meter, priced
 from agora.errors import AgoraError, BudgetError, InputError, MalformedError, ModelError
 from agora.journal import Recorder
 from agora.model import Model, Settings
@@ -211,8 +211,8 @@ def _reserve(
     try:
         for meter in meters:
             expected = meter.expect(tokens, settings.max_tokens)
-            if meter.budget.usd is not None and cost is not None:
-                expected = replace(expected, usd=cost(expected))
+            if meter.budget.usd is not None:
+                expected = priced(expected, cost)
             meter.reserve(expected, model.name)
             held.append((meter, expected))
     except BudgetError:

@@ -13,17 +13,20 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from agora.errors import TemplateError
 
-# every name a template may use, by template; one that uses another is found when it is loaded, before any call
+# every name a template may use; one that uses another is found when it is loaded, before any call
+TURN = frozenset(
+    {
+        "question", "agent", "persona", "answer", "ask_confidence", "ask_done", "round", "peers", "own", "notes",
+        "critiques", "history", "summary", "agreement", "contentiousness", "phase",
+    }
+)  # fmt: skip
+_MODERATOR = frozenset({"question", "answer", "peers", "history", "round"})
 NAMES: Mapping[str, frozenset[str]] = {
-    "system": frozenset({"agent", "persona"}),
-    "answer": frozenset({"question", "agent", "persona", "answer", "ask_confidence", "round"}),
-    "critique": frozenset({"question", "agent", "persona", "peers", "own", "round", "history"}),
-    "revise": frozenset(
-        {"question", "agent", "persona", "answer", "ask_confidence", "peers", "own", "round", "history", "critiques"}
-    ),
-    "aggregate": frozenset({"question", "answer", "peers"}),
-    "judge": frozenset({"question", "answer", "peers", "history"}),
-    "moderate": frozenset({"question", "answer", "peers", "history", "round"}),
+    "system": frozenset({"agent", "persona", "adversary"}),
+    **dict.fromkeys(("answer", "revise", "critique", "examine", "respond", "summarise", "rank", "score"), TURN),
+    **dict.fromkeys(("aggregate", "judge", "moderate", "overton", "compare", "select"), _MODERATOR),
+    "digest": frozenset({"question", "text", "kind"}),
+    "minutes": frozenset({"question", "summary", "peers", "round"}),
 }
 
 
@@ -60,8 +63,9 @@ class Template:
     """
 
     def __init__(self, name: str, source: str | None = None, style: str | None = None) -> None:
-        if name not in NAMES:
+        if name not in NAMES and source is None:
             raise TemplateError(f"there is no template '{name}'; there are {', '.join(NAMES)}.")
+        allowed = NAMES.get(name, TURN)  # a phase with a name of its own
         self.name = name
         env = _environment(source is None)
         try:
@@ -72,7 +76,7 @@ class Template:
                 self._template = loaded
             else:
                 self._template = env.from_string(source)
-            unknown = meta.find_undeclared_variables(env.parse(source)) - NAMES[name] - set(env.globals)
+            unknown = meta.find_undeclared_variables(env.parse(source)) - allowed - set(env.globals)
         except jinja2.TemplateSyntaxError as error:
             raise TemplateError(f"template '{name}', line {error.lineno}: {error.message}.") from error
         except jinja2.TemplateNotFound as error:
@@ -80,7 +84,7 @@ class Template:
         if unknown:
             raise TemplateError(
                 f"template '{name}' uses '{sorted(unknown)[0]}', which it is not given; "
-                f"it may use {', '.join(sorted(NAMES[name]))}."
+                f"it may use {', '.join(sorted(allowed))}."
             )
 
     def render(self, **values: Any) -> str:

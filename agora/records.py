@@ -122,6 +122,26 @@ class Answer:
     confidence: float | None = None
 
 
+Gives = Literal["answer", "text", "ranking", "scores"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ballot:
+    """How a voter ranks or scores candidates.
+
+    Attributes:
+        voter: who votes.
+        ranking: candidates, best first; equals stand together.
+        scores: candidate -> score.
+        weight: of the voter.
+    """
+
+    voter: str
+    ranking: tuple[tuple[str, ...], ...] = ()
+    scores: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    weight: float = 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One agent's part in one phase of one round.
@@ -129,12 +149,16 @@ class Turn:
     Attributes:
         agent: who spoke.
         round: 0 is the independent round.
-        phase: the phase's name: answer, critique, revise.
+        phase: the phase's name: answer, critique, revise, ...
         reply: what was said; None if the agent failed and its voice is absent.
         answer: the answer in it; None for phases without an answer and for absent voices.
         reads: whose turns were shown, as (agent, round, phase), in the order shown.
         error: why the voice is absent.
         messages: exactly what the agent was shown.
+        gives: what the phase asks for: an answer, a ranking, scores, or just text.
+        ballot: the ranking or scores of the agents whose answers were shown, by name; None where none could be read.
+        kept: why it was not asked and keeps what it said before; None where it was asked.
+        digest: a summary of the text, or its claims, where a view shows that.
     """
 
     agent: str
@@ -145,6 +169,10 @@ class Turn:
     reads: tuple[tuple[str, int, str], ...] = ()
     error: str | None = None
     messages: tuple[Message, ...] = ()
+    gives: Gives = "answer"
+    ballot: Ballot | None = None
+    kept: str | None = None
+    digest: str | None = None
 
     @property
     def value(self) -> str | None:
@@ -161,8 +189,8 @@ class Round:
 
     @property
     def final(self) -> Mapping[str, Turn]:
-        """Each agent's last turn that may carry an answer, by agent."""
-        return {turn.agent: turn for turn in self.turns if turn.phase != "critique"}
+        """Each agent's last turn that was to give an answer, by agent."""
+        return {turn.agent: turn for turn in self.turns if turn.gives == "answer"}
 
     @property
     def answers(self) -> Mapping[str, str | None]:

@@ -200,8 +200,9 @@ def check(file: Path, question: str | None, settings: tuple[str, ...], as_json: 
     if as_json:
         predicted = {"least": asdict(made.least), "most": asdict(made.most)}
         by_model = {name: asdict(usage) for name, usage in made.models.items()}
+        by_phase = {name: asdict(usage) for name, usage in made.phases.items()}
         data = {**figures, "reads": reads, "rounds": last, "calls": calls, "question": asked, "predicted": predicted,
-                "models": by_model, "reply_tokens": made.reply_tokens, "unknown": unknown}  # fmt: skip
+                "models": by_model, "phases": by_phase, "reply_tokens": made.reply_tokens, "unknown": unknown}  # fmt: skip
         print(json.dumps(data))
         return
     click.echo(f"{file}: valid")
@@ -221,6 +222,8 @@ def check(file: Path, question: str | None, settings: tuple[str, ...], as_json: 
     click.echo(f"  cost      {views.money(made.least.usd)} to {views.money(made.most.usd)}")
     for name, usage in list(made.models.items())[:20]:
         click.echo(f"    {views.short(name, 40):40} {usage.calls} calls, {views.money(usage.usd)} at most")
+    for name, usage in list(made.phases.items())[:20] if len(made.phases) > 1 else ():
+        click.echo(f"    {views.short(name, 40):40} {usage.calls} calls, {usage.tokens:,} tokens at most")
     for what in unknown:
         click.echo(f"  unknown   {what}")
 

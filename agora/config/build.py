@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,13 +14,15 @@ from agora import answers
 from agora.budget import Budget
 from agora.config.models import Context, Named, checked, load_model, settings_of
 from agora.config.reading import Path_, explain, override, parse, read
-from agora.config.schema import AgentSpec, DebateFile, VoteSpec
+from agora.config.schema import AgentSpec, DebateFile, DialSpec, GatesSpec, Phases, PhaseSpec, VoteSpec
 from agora.errors import AgoraError, ConfigError, InputError
+from agora.prompts import template
 from agora.text.agent import Agent, View
 from agora.text.debate import Debate
 from agora.text.moderator import ByModel, Decision, Moderator, Vote
-from agora.text.protocol import Protocol, Schedule
+from agora.text.protocol import KINDS, Dial, Gates, Phase, Protocol, Prune, Schedule
 from agora.text.stop import parse_stop
+from agora.text.topology import build
 
 _KEY = re.compile(r"\bsk-[A-Za-z0-9_-]{16,}")
 
@@ -84,6 +87,7 @@ class _Builder:
         self.spec, self.lines, self.file, self.context = spec, lines, file, context
         self.folder = context.folder
         context.models = self.models = Named(spec.models, context)
+        self.groups: dict[str, list[str]] = {}  # each agent, and each group of agents, by name
 
     def at(self, error: AgoraError, *path: str | int) -> ConfigError:
         line = next((self.lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.lines), None)
@@ -98,7 +102,7 @@ class _Builder:
                 raise
             except AgoraError as error:
                 raise self.at(error, "models", name) from None
-        agents = [self.agent(name, value) for name, value in spec.agents.items()]
+        agents = [agent for name, value in spec.agents.items() for agent in self.agent(name, value)]
         try:
             answer = self.answer()
         except AgoraError as error:
@@ -109,9 +113,13 @@ class _Builder:
             raise self.at(error, "protocol") from None
         moderator = self.moderator()
         try:
+            topology = build(spec.topology, [agent.name for agent in agents], self.folder, spec.seed)
+        except AgoraError as error:
+            raise self.at(error, "topology") from None
+        try:
             return Debate(
                 agents,
-                topology=spec.topology,
+                topology=topology,
                 protocol=protocol,
                 moderator=moderator,
                 answer=answer,
@@ -123,14 +131,17 @@ class _Builder:
         except AgoraError as error:
             raise self.at(error, "voters" if error.message.startswith("voters") else "topology") from None
 
-    def agent(self, name: str, value: AgentSpec | str) -> Agent:
+    def agent(self, name: str, value: AgentSpec | str) -> list[Agent]:
+        """The agent of an entry, or all of a group."""
         spec = AgentSpec(model=value) if isinstance(value, str) else value
+        names = [name] if spec.count is None else [f"{name}-{i}" for i in range(1, spec.count + 1)]
+        self.groups[name] = names
+        self.groups.update({n: [n] for n in names})
         try:
             model = load_model(spec.model, context=self.context)
-            templates = {
-                k: self.folder / v if v.endswith((".jinja", ".txt", ".md")) else v for k, v in spec.templates.items()
-            }
-            return Agent(name, model, spec.persona, templates, settings_of(spec))
+            templates = {k: self.template(v) or v for k, v in spec.templates.items()}
+            goal = spec.adversary.goal if spec.adversary else None
+            return [Agent(n, model, spec.persona, templates, settings_of(spec), goal) for n in names]
         except AgoraError as error:
             raise self.at(error, "agents", name, "templates" if "template" in error.message else "model") from None
 
@@ -157,7 +168,76 @@ class _Builder:
     def protocol(self) -> Protocol:
         spec = self.spec.protocol
         schedule = Schedule(spec.schedule) if isinstance(spec.schedule, str) else Schedule(**spec.schedule.model_dump())
-        return Protocol(schedule, View(**spec.view.model_dump()), spec.memory, tuple(spec.phases))
+        memory, keep = (spec.memory, 2) if isinstance(spec.memory, str) else ("last", spec.memory.last)
+        return Protocol(
+            schedule,
+            View(**spec.view.model_dump()),
+            memory,  # type: ignore[arg-type]
+            phases=self.phases("phases", spec.phases),
+            opening=self.phases("opening", spec.opening),
+            closing=self.phases("closing", spec.closing),
+            gates=self.gates(spec.gates),
+            keep=keep,
+            summariser=None if spec.summariser is None else load_model(spec.summariser, context=self.context),
+            agreement=_dial(spec.agreement),
+            contentiousness=_dial(spec.contentiousness),
+            temperature=_dial(spec.temperature),
+        )
+
+    def phases(self, part: str, given: Phases) -> tuple[Phase, ...]:
+        made = []
+        for i, item in enumerate(given):
+            try:
+                made.append(self.phase(item))
+            except AgoraError as error:
+                raise self.at(error, "protocol", part, i) from None
+        return tuple(made)
+
+    def phase(self, item: str | dict[str, PhaseSpec | None]) -> Phase:
+        if isinstance(item, dict) and len(item) != 1:
+            raise InputError("phases: each is a kind, or one kind with what it says: {critique: {who: [skeptic]}}.")
+        kind, spec = (item, PhaseSpec()) if isinstance(item, str) else next(iter(item.items()))
+        spec = spec or PhaseSpec()
+        if kind not in KINDS and spec.template is None:
+            near = difflib.get_close_matches(kind, KINDS, 1)
+            hint = f"Did you mean '{near[0]}'?" if near else "A phase of your own needs template and gives."
+            raise InputError(f"phases: '{kind[:40]}' is none of {', '.join(KINDS)}.", hint=hint)
+        reads: Any = spec.reads
+        if isinstance(reads, list) or reads not in ("peers", "all", "none"):
+            reads = self.members(reads, "reads")
+        given = self.template(spec.template)
+        phase = Phase(
+            kind, spec.name, self.members(spec.who, "who"), reads, View(**spec.view.model_dump()) if spec.view else None,
+            given, spec.gives, spec.first, spec.last, spec.every,
+        )  # fmt: skip
+        if given is not None:
+            template(kind, given)  # a wrong one is found now
+        return phase
+
+    def template(self, given: str | None) -> str | Path | None:
+        """A template as a file beside the debate file, or as text."""
+        return self.folder / given if given is not None and given.endswith((".jinja", ".txt", ".md")) else given
+
+    def members(self, names: str | list[str], what: str) -> tuple[str, ...]:
+        """Agents by their names or their groups' names."""
+        found: list[str] = []
+        for name in [names] if isinstance(names, str) else names:
+            if name not in self.groups:
+                near = difflib.get_close_matches(name, self.groups, 1)
+                hint = f"Did you mean '{near[0]}'?" if near else None
+                raise InputError(f"{what}: there is no agent '{name[:40]}'.", hint=hint)
+            found += self.groups[name]
+        return tuple(dict.fromkeys(found))
+
+    def gates(self, spec: GatesSpec) -> Gates:
+        prune = None
+        if spec.prune is not None:
+            by: Any = spec.prune.by
+            if by not in ("confidence", "scores", "rankings"):
+                by = load_model(by, context=self.context)
+            prune = Prune(spec.prune.keep, spec.prune.first, by)
+        skip = parse_stop(spec.skip, self.models) if spec.skip is not None else None
+        return Gates(skip, spec.freeze, spec.follow, spec.drop, prune)
 
     def moderator(self) -> Moderator:
         spec = self.spec.moderator
@@ -166,7 +246,7 @@ class _Builder:
         except AgoraError as error:
             raise self.at(error, "moderator", "stop") from None
         try:
-            return Moderator(stop, self.decide(spec.decide), spec.quorum, spec.limit)
+            return Moderator(stop, self.decide(spec.decide), spec.quorum, spec.limit, spec.influence)
         except AgoraError as error:
             raise self.at(error, "moderator", "decide") from None
 
@@ -182,3 +262,9 @@ class _Builder:
             return Vote(**checked(options or {}, VoteSpec).model_dump())
         model = load_model(options, context=self.context)
         return ByModel(model, "judge" if kind == "judge" else "aggregate")
+
+
+def _dial(value: float | DialSpec | None) -> Dial | None:
+    if value is None:
+        return None
+    return Dial(value.start, value.end) if isinstance(value, DialSpec) else Dial(float(value))

@@ -5,21 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from agora.config.schema import (
-    AgentSpec,
-    BudgetSpec,
-    DebateFile,
-    ModeratorSpec,
-    ProtocolSpec,
-    ScheduleSpec,
-    StoreSpec,
-    ViewSpec,
-)
+from agora.config.schema import DebateFile
 from agora.errors import ConfigError, InputError
 
 MAX_BYTES, MAX_NODES = 1_000_000, 50_000
@@ -154,15 +145,18 @@ def explain(errors: ValidationError, data: Any, lines: Mapping[Path_, int], file
 def _keys_at(location: tuple[str | int, ...]) -> list[str]:
     """The keys allowed beside an unknown one: found by walking the schema's classes."""
     spec: type[BaseModel] = DebateFile
-    nested: dict[str, type[BaseModel]] = {
-        "agents": AgentSpec,
-        "protocol": ProtocolSpec,
-        "moderator": ModeratorSpec,
-        "budget": BudgetSpec,
-        "store": StoreSpec,
-        "view": ViewSpec,
-        "schedule": ScheduleSpec,
-    }
     for part in location[:-1]:
-        spec = nested.get(str(part), spec)
+        for found in _specs_in(spec.model_fields[str(part)].annotation) if str(part) in spec.model_fields else ():
+            spec = found
+            break
+        else:
+            # pydantic names the member of a union that it tried
+            spec = next((s for s in _specs_in(spec) if s.__name__ == part), spec)
     return list(spec.model_fields)
+
+
+def _specs_in(annotation: Any) -> list[type[BaseModel]]:
+    """The schema's classes in a type."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for inner in get_args(annotation) for found in _specs_in(inner)]

@@ -20,60 +20,162 @@ class SettingsSpec(Strict):
     seed: int | None = None
 
 
+class AdversarySpec(Strict):
+    """A planted opponent, to test a design with."""
+
+    goal: str = Field(min_length=1, description="what it secretly works for")
+
+
 class AgentSpec(SettingsSpec):
-    """Someone who takes part."""
+    """Someone who takes part, or several alike."""
 
     model: str | dict[str, Any] = Field(description="a name under models:, or a model")
     persona: str | None = Field(None, description="put into the system message")
-    templates: dict[str, str] = Field(default_factory=dict, description="template name -> file or text")
+    templates: dict[str, str] = Field(default_factory=dict, description="template or phase name -> file or text")
+    count: int | None = Field(None, ge=1, le=10_000, description="so many of them: NAME-1, NAME-2, ...")
+    adversary: AdversarySpec | None = Field(None, description="a planted opponent, to test the design with")
+
+
+Text = Literal["full", "answer", "summary", "claims"]
+Kind = Literal["simultaneous", "sequential", "layered", "quorum"]
 
 
 class ViewSpec(Strict):
     """What a reader sees of what it reads."""
 
-    text: Literal["full", "answer"] = "full"
-    names: Literal["anonymous", "named"] = "anonymous"
-    own: Literal["shown", "hidden", "peer"] = "shown"
-    confidence: bool = False
+    text: Text = Field("full", description="full text, the answer only, a summary or the claims by the summariser")
+    names: Literal["anonymous", "named"] = Field("anonymous", description="anonymous peers in an order drawn by seed")
+    own: Literal["shown", "hidden", "peer"] = Field("shown", description="its own last answer; 'peer': as one of them")
+    confidence: bool = Field(False, description="agents are asked how sure they are, and it is shown")
     reasoning: bool = Field(False, description="peers' hidden reasoning too, where the model gives it")
 
 
 class ScheduleSpec(Strict):
     """In which order agents speak."""
 
-    kind: Literal["simultaneous", "sequential", "layered", "quorum"] = "simultaneous"
-    order: Literal["fixed", "shuffled", "confidence"] = "fixed"
-    share: float = Field(0.5, ge=0, le=1)
-    deadline: float | None = Field(None, gt=0, description="seconds")
+    kind: Kind = "simultaneous"
+    order: Literal["fixed", "shuffled", "confidence"] = Field("fixed", description="for sequential")
+    share: float = Field(0.5, ge=0, le=1, description="for quorum: share of those read that must have spoken")
+    deadline: float | None = Field(None, gt=0, description="for quorum: seconds to wait for them")
 
 
-def _revise() -> list[Literal["critique", "revise"]]:
+class PhaseSpec(Strict):
+    """What a phase says of itself, under its kind: {critique: {who: [skeptic]}}."""
+
+    name: str = Field("", description="default: its kind; no two phases of a protocol have one name")
+    who: str | list[str] = Field(default_factory=list, description="agents, or a group by its name; default all")
+    reads: str | list[str] = Field("peers", description="peers (by the topology), all, none, or agents by name")
+    view: ViewSpec | None = Field(None, description="default: the protocol's")
+    template: str | None = Field(None, description="a file, or text, in place of the shipped template")
+    gives: Literal["answer", "text", "ranking", "scores"] | None = Field(
+        None, description="what its replies are read as"
+    )
+    first: int = Field(0, ge=0, description="the first round it belongs to")
+    last: int | None = Field(None, ge=0, description="the last one")
+    every: int = Field(1, ge=1, description="every n-th round")
+
+
+class DialSpec(Strict):
+    """A value that moves over the rounds."""
+
+    start: float
+    end: float
+
+
+class PruneSpec(Strict):
+    """Who stays in the debate after each round."""
+
+    keep: int = Field(ge=1, description="how many")
+    first: int = Field(0, ge=0, description="the first round after which it happens")
+    by: str | dict[str, Any] = Field("confidence", description="confidence, scores, rankings, or a model that ranks")
+
+
+class GatesSpec(Strict):
+    """What saves calls."""
+
+    skip: str | None = Field(None, description="a stop rule, asked once after the first answers: no debate if it stops")
+    freeze: Literal["majority"] | None = Field(None, description="who holds the majority's answer keeps it unasked")
+    follow: float = Field(0.0, ge=0, le=1, description="probability of taking over the majority's answer unasked")
+    drop: Literal["known"] | None = Field(None, description="messages that bring a reader nothing new are not shown")
+    prune: PruneSpec | None = None
+
+
+class LastSpec(Strict):
+    """Memory of the last rounds."""
+
+    last: int = Field(ge=1)
+
+
+Phases = list[str | dict[str, PhaseSpec | None]]
+
+
+def _answer() -> Phases:
+    return ["answer"]
+
+
+def _revise() -> Phases:
     return ["revise"]
 
 
 class ProtocolSpec(Strict):
     """How the debate runs."""
 
-    schedule: Literal["simultaneous", "sequential", "layered", "quorum"] | ScheduleSpec = "simultaneous"
-    view: ViewSpec = Field(default_factory=ViewSpec)
-    memory: Literal["own_last", "own_chat", "transcript"] = "own_last"
-    phases: list[Literal["critique", "revise"]] = Field(default_factory=lambda: _revise())
+    schedule: Kind | ScheduleSpec = "simultaneous"
+    view: ViewSpec = Field(default_factory=lambda: ViewSpec())
+    memory: Literal["own_last", "own_chat", "transcript", "summary"] | LastSpec = "own_last"
+    opening: Phases = Field(default_factory=_answer, description="round 0")
+    phases: Phases = Field(default_factory=_revise, description="each round after it")
+    closing: Phases = Field(default_factory=list, description="once, after the last round")
+    gates: GatesSpec = Field(default_factory=lambda: GatesSpec())
+    summariser: str | dict[str, Any] | None = Field(None, description="the model that writes summaries and claims")
+    agreement: int | float | DialSpec | None = Field(None, description="0 (contradict) to 10 (agree), told to agents")
+    contentiousness: int | float | DialSpec | None = Field(None, description="0 to 1, told to agents")
+    temperature: int | float | DialSpec | None = Field(None, description="of agents that do not pin their own")
 
 
 class VoteSpec(Strict):
-    """A vote and its tie policy."""
+    """A vote: over the answers, or over the rankings or scores that a phase asked for."""
 
-    weight: Literal["one", "confidence"] = "one"
-    ties: Literal["initial", "confidence", "seeded", "abstain"] = "initial"
+    rule: Literal[
+        "plurality", "majority", "supermajority", "trajectory", "medoid", "borda", "copeland", "kemeny", "schulze",
+        "ranked_choice", "approval", "score", "cumulative",
+    ] = "plurality"  # fmt: skip
+    weight: Literal["one", "confidence", "reconcile", "log_odds", "logprob"] = "one"
+    ties: Literal["initial", "confidence", "seeded", "first", "abstain"] = "initial"
+    threshold: float = Field(0.0, ge=0, le=1, description="share of the weight that the winner needs")
+    share: float = Field(2 / 3, gt=0, lt=1, description="for supermajority")
+    aggregate: Literal["mean", "median", "trimmed"] = Field("mean", description="for score")
+    bar: float = Field(4.0, description="for approval: the score from which on it counts")
+    accuracies: dict[str, float] = Field(default_factory=dict, description="agent -> its accuracy on past questions")
+    cap: float | None = Field(None, gt=0, le=1, description="no agent's vote weighs more than this share")
+    trim: float = Field(0.0, ge=0, lt=0.5, description="share of the most and least confident voters left out")
+    families: int = Field(1, ge=1, description="distinct model families that must hold the winner")
+
+
+class JudgeSpec(Strict):
+    """A model that decides."""
+
+    model: str | dict[str, Any]
+    pairwise: bool = Field(False, description="compares two answers at a time, in both orders")
+    named: bool = Field(False, description="is told who said what")
+    history: bool = Field(False, description="sees all rounds, not only the last")
+    template: str | None = Field(None, description="a file, or text, in place of the shipped template")
+    threshold: float = Field(0.0, ge=0, le=1, description="share of the vote that the answer needs all the same")
+
+
+Deciders = Literal["vote", "judge", "synthesis", "select", "overton", "steer"]
 
 
 class ModeratorSpec(Strict):
     """When it is over, and what came out."""
 
     stop: str = Field("unanimous | rounds(2)", description="rules joined with | and &")
-    decide: Literal["plurality", "confidence"] | dict[Literal["vote", "judge", "synthesis"], Any] = "plurality"
+    decide: Literal["plurality", "confidence", "distribution"] | dict[Deciders, Any] = "plurality"
     quorum: float = Field(0.5, ge=0, le=1, description="share of agents that must speak in every round")
     limit: int = Field(20, ge=0, le=10_000, description="hard limit on rounds")
+    influence: float = Field(
+        0.5, gt=0, le=1, description="share of the others that one may move before the verdict warns"
+    )
 
 
 class BudgetSpec(Strict):

@@ -50,15 +50,16 @@ async def client(sdk: str, key: tuple[Any, ...], make: Callable[[Any, Any], Any]
     """
     loop, on_asyncio = _loop()
     made = _clients.setdefault(loop, {})
-    if (sdk, key) not in made:
-        module = await anyio.to_thread.run_sync(import_module, sdk)
-        if "http" not in made:
-            http = await anyio.to_thread.run_sync(_http, on_asyncio)
+    if (sdk, key) in made:
+        return made[sdk, key]
+    async with made.setdefault("lock", anyio.Lock()):  # a hundred first calls at once make one client
+        if (sdk, key) not in made:
+            module = await anyio.to_thread.run_sync(import_module, sdk)
             if "http" not in made:
-                made["http"] = http
+                made["http"] = http = await anyio.to_thread.run_sync(_http, on_asyncio)
                 made["keeper"] = keeper = _keeper(http)
                 await keeper.__anext__()
-        made.setdefault((sdk, key), make(module, made["http"]))
+            made[sdk, key] = make(module, made["http"])
     return made[sdk, key]
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -46,18 +47,27 @@ _UNKNOWN = Limits()
 class _Rate:
     """Requests and tokens of one model in the last minute."""
 
-    def __init__(self, limits: Limits) -> None:
-        self.given = limits
-        self.requests, self.tokens = limits.requests_per_minute, limits.tokens_per_minute
+    def __init__(self) -> None:
+        self.given = _UNKNOWN
+        self.requests: int | None = None
+        self.tokens: int | None = None
         self.sent: deque[list[float]] = deque()  # [when, tokens]
         self.sum = 0.0
         self.in_flight = 0
+        self.waiting = 0
         self.closed_until = 0.0
+
+    def give(self, limits: Limits) -> None:
+        """Limits that replace what was given or learnt before; what has been sent still counts."""
+        self.given = limits
+        self.requests, self.tokens = limits.requests_per_minute, limits.tokens_per_minute
 
     def wait(self, tokens: float, now: float) -> float:
         """Seconds until a call may be sent; infinite until another ends."""
         while self.sent and self.sent[0][0] <= now - MINUTE:
-            self.sum -= self.sent.popleft()[1]
+            gone = self.sent.popleft()
+            self.sum -= gone[1]
+            gone[0] = -math.inf  # a call may take longer than a minute: when it ends, it does not count any more
         if self.given.concurrent is not None and self.in_flight >= self.given.concurrent:
             return math.inf
         wait = self.closed_until - now
@@ -69,11 +79,20 @@ class _Rate:
 
 
 class _Door:
-    """Where the callers of one event loop queue, first come, first served."""
+    """Where the callers of one event loop queue, first come, first served: by model, and then those whom their models'
+    limits let through, so that one model's limit keeps no other waiting."""
 
     def __init__(self) -> None:
+        self.lines: defaultdict[_Rate, anyio.Lock] = defaultdict(anyio.Lock)
         self.turn = anyio.Lock()
         self.changed = anyio.Event()
+
+    async def until(self, wait: Callable[[], float]) -> None:
+        """Until there is nothing to wait for."""
+        while (left := wait()) > 0:
+            changed = self.changed
+            with anyio.move_on_after(min(left, _POLL)):
+                await changed.wait()
 
 
 class Ticket:
@@ -97,18 +116,21 @@ class Limiter:
     def __init__(self) -> None:
         self.window = math.inf
         self.in_flight = 0
-        self.refused = 0  # 429s since the last success
+        self.refused = 0  # groups of 429s since the last success
         self.closed_until = 0.0
         self._halved = -math.inf
-        self._waiting = 0
+        self._lock = threading.Lock()  # debates in several threads may share an endpoint
+        self._queued = self._waiting = 0  # all who wait; those whom only the endpoint keeps waiting
         self._rates: dict[str, _Rate] = {}
         self._door: RunVar[_Door] = RunVar("agora_door")
 
     def rate(self, model: str, limits: Limits = _UNKNOWN) -> _Rate:
         """The rates of a model; limits that are given replace learnt ones."""
         rate = self._rates.get(model)
-        if rate is None or (limits is not _UNKNOWN and rate.given != limits != _UNKNOWN):
-            rate = self._rates[model] = _Rate(limits)
+        if rate is None:
+            rate = self._rates.setdefault(model, _Rate())
+        if limits is not _UNKNOWN and rate.given != limits != _UNKNOWN:
+            rate.give(limits)
         return rate
 
     def _here(self) -> _Door:
@@ -119,10 +141,28 @@ class Limiter:
             self._door.set(door)
             return door
 
-    def _wait(self, rate: _Rate, tokens: float, now: float) -> float:
-        if self.in_flight >= max(1.0, math.floor(self.window) if self.window < math.inf else self.window):
-            return math.inf
-        return max(self.closed_until - now, rate.wait(tokens, now))
+    def _wait(self, now: float) -> float:
+        """Seconds until the endpoint lets a call through; infinite until another ends."""
+        full = self.window < math.inf and self.in_flight >= max(1, math.floor(self.window))
+        return math.inf if full else self.closed_until - now
+
+    def _left(self, rate: _Rate, tokens: float) -> float:
+        """Seconds until a model's own limits let a call through."""
+        with self._lock:
+            return rate.wait(tokens, time.monotonic())
+
+    def _admit(self, rate: _Rate, tokens: int) -> Ticket | None:
+        """Count a call, if it may be sent now."""
+        with self._lock:
+            now = time.monotonic()
+            if self._wait(now) > 0 or rate.wait(tokens, now) > 0:
+                return None
+            entry = [now, float(tokens)]
+            rate.sent.append(entry)
+            rate.sum += tokens
+            rate.in_flight += 1
+            self.in_flight += 1
+            return Ticket(now, rate, entry)
 
     async def enter(self, rate: _Rate, tokens: int) -> Ticket:
         """Wait until a call may be sent, and count it.
@@ -131,38 +171,46 @@ class Limiter:
             rate: of the model that is called.
             tokens: what it is expected to take, in and out.
         """
-        now = time.monotonic()
-        if self._waiting or self._wait(rate, tokens, now) > 0:
-            self._waiting += 1
-            try:
-                now = await self._queue(rate, tokens)
-            finally:
-                self._waiting -= 1
-        entry = [now, float(tokens)]
-        rate.sent.append(entry)
-        rate.sum += tokens
-        rate.in_flight += 1
-        self.in_flight += 1
-        return Ticket(now, rate, entry)
+        if not (rate.waiting or self._waiting) and (ticket := self._admit(rate, tokens)) is not None:
+            return ticket
+        self._count(rate, 1)
+        try:
+            return await self._queue(rate, tokens)
+        finally:
+            self._count(rate, -1)
 
-    async def _queue(self, rate: _Rate, tokens: int) -> float:
+    def _count(self, rate: _Rate, change: int) -> None:
+        with self._lock:
+            rate.waiting += change
+            self._queued += change
+
+    async def _queue(self, rate: _Rate, tokens: int) -> Ticket:
         door = self._here()
-        async with door.turn:
-            while (wait := self._wait(rate, tokens, now := time.monotonic())) > 0:
-                door.changed = anyio.Event()
-                with anyio.move_on_after(min(wait, _POLL)):
-                    await door.changed.wait()
-        return now
+        async with door.lines[rate]:
+            while True:
+                await door.until(lambda: self._left(rate, tokens))
+                self._waiting += 1
+                try:
+                    async with door.turn:
+                        await door.until(lambda: self._wait(time.monotonic()))
+                        if (ticket := self._admit(rate, tokens)) is not None:
+                            return ticket
+                finally:
+                    self._waiting -= 1
 
     def leave(self, ticket: Ticket, tokens: int | None = None) -> None:
         """A call has ended; `tokens` is what it took, where that is known."""
-        ticket.rate.in_flight -= 1
-        self.in_flight -= 1
-        if tokens is not None:
-            ticket.rate.sum += tokens - ticket.entry[1]
-            ticket.entry[1] = float(tokens)
-        if self._waiting:
-            self._here().changed.set()
+        rate, entry = ticket.rate, ticket.entry
+        with self._lock:
+            rate.in_flight -= 1
+            self.in_flight -= 1
+            if tokens is not None and entry[0] > -math.inf:
+                rate.sum += tokens - entry[1]
+                entry[1] = float(tokens)
+        if self._queued:
+            door = self._here()
+            door.changed.set()
+            door.changed = anyio.Event()
 
     def succeeded(self) -> None:
         """A call was answered."""
@@ -173,8 +221,8 @@ class Limiter:
     def throttled(self, ticket: Ticket, retry_after: float | None) -> None:
         """A call met a 429."""
         now = time.monotonic()
-        self.refused += 1
         if ticket.at >= self._halved:  # sent after the last halving: news
+            self.refused += 1
             self.window = max(1.0, min(self.window, float(self.in_flight)) / 2)
             self._halved = now
         if self.refused > 1:
@@ -204,9 +252,10 @@ def _number(told: Mapping[str, bytes], *names: str) -> float | None:
     for name in names:
         if (text := told.get(name)) is not None:
             try:
-                return float(text)
+                number = float(text)
             except ValueError:
                 return None
+            return number if math.isfinite(number) else None
     return None
 
 
@@ -225,10 +274,10 @@ def until(text: str) -> float | None:
     for read in (parsedate_to_datetime, datetime.fromisoformat):
         try:
             when = read(text)
-        except (ValueError, TypeError):
+            when = when if when.tzinfo else when.replace(tzinfo=UTC)
+            return max(0.0, when.timestamp() - time.time())
+        except (ValueError, TypeError, OverflowError, IndexError):
             continue
-        when = when if when.tzinfo else when.replace(tzinfo=UTC)
-        return max(0.0, when.timestamp() - time.time())
     return None
 
 

@@ -35,6 +35,8 @@ class _Around:
         return self._model.name
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # a copy asks for these before there is a model
+            raise AttributeError(name)
         return getattr(self._model, name)
 
 
@@ -200,7 +202,8 @@ class Retry(_Around):
             if error.retryable:
                 wait = getattr(error, "retry_after", None)
                 asked = f" (the server asks to wait {wait:.0f} seconds)" if wait and wait > policy.seconds else ""
-                error.message = f"{error.message.rstrip('.')}; given up after {error.attempts} attempts{asked}."
+                said = error.message.partition("; given up after")[0].rstrip(".")  # it may be raised again
+                error.message = f"{said}; given up after {error.attempts} attempts{asked}."
                 error.args = (error.message,)
             raise
         attempts = int(retrying.statistics.get("attempt_number", 1))
@@ -210,6 +213,8 @@ class Retry(_Around):
         policy = self._policy
         error = state.outcome.exception() if state.outcome else None
         asked = getattr(error, "retry_after", None)
+        if asked is not None and not asked >= 0:
+            asked = None
         full = min(policy.most, policy.base * 2.0 ** (state.attempt_number - 1))
         # jitter is not of the run's seed: processes that met a limit together must not meet again
         return float(asked) + random.uniform(0, min(1.0, full)) if asked is not None else random.uniform(0, full)
@@ -307,5 +312,7 @@ class Replay(_Around):
             if self._recorder is None:
                 name = self._model.name
                 self._recorder = await self._journal.begin(self._run, question=name, name=name, seed=0)
-        with calls.scope(recorder=self._recorder, path="", whole=False):
+        # inside a call, that call has been counted already
+        meters = () if calls.current().whole else calls.current().meters
+        with calls.scope(recorder=self._recorder, path="", whole=False, meters=meters):
             return await calls.ask(self._model, messages, settings, at="replay")

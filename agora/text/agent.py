@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,21 +19,18 @@ class View:
     """What a reader sees of what it reads.
 
     Attributes:
-        text: 'full' text, or the 'answer' only.
+        text: 'full' text, the 'answer' only, a 'summary' by the protocol's summariser, or the list of its 'claims'.
         names: 'anonymous' (Peer 1, Peer 2, ... in an order drawn anew for each reader and round) or 'named'.
         own: the reader's own last answer is 'shown' as its own, 'hidden', or shown as one more anonymous 'peer'.
         confidence: agents are asked for their confidence, and it is shown.
         reasoning: hidden reasoning is shown before the text, where the model gives it.
     """
 
-    text: Literal["full", "answer"] = "full"
+    text: Literal["full", "answer", "summary", "claims"] = "full"
     names: Literal["anonymous", "named"] = "anonymous"
     own: Literal["shown", "hidden", "peer"] = "shown"
     confidence: bool = False
     reasoning: bool = False
-
-
-Memory = Literal["own_last", "own_chat", "transcript"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +42,7 @@ class Shown:
     answer: str | None
     confidence: float | None
     round: int
+    phase: str = "answer"
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,8 @@ class Agent:
         persona: put into the system message.
         templates: template name -> a path or the text of a template that replaces the shipped one.
         settings: pinned for this agent's calls.
+        adversary: makes it a planted opponent, to test a design with: the goal that it secretly works for. The verdict
+            says so.
 
     Raises:
         InputError: if the name is empty or too long.
@@ -68,6 +68,7 @@ class Agent:
     persona: str | None = None
     templates: Mapping[str, str | Path] = field(default_factory=dict)
     settings: Settings = Settings()
+    adversary: str | None = None
 
     def __post_init__(self) -> None:
         if not self.name or len(self.name) > 80 or not self.name.isprintable():
@@ -75,21 +76,27 @@ class Agent:
         for name in self.templates:
             self.template(name)  # a wrong template is found now, not after the first call
 
-    def template(self, name: str) -> Template:
-        """The template this agent uses: its own, else its model's style, else the shipped one."""
-        return template(name, self.templates.get(name), getattr(self.model, "prompts", None))
+    def template(self, name: str, given: str | Path | None = None) -> Template:
+        """The template this agent uses: its own, else the one given, else its model's style, else the shipped one."""
+        return template(name, self.templates.get(name, given), getattr(self.model, "prompts", None))
 
     @cached_property
     def _system(self) -> tuple[Message, ...]:
         """The system message: the same in all its calls. Models with templates of their own get none."""
         if getattr(self.model, "prompts", None):
             return ()
-        text = self.template("system").render(agent=self.name, persona=self.persona)
+        text = self.template("system").render(agent=self.name, persona=self.persona, adversary=self.adversary)
         return (Message("system", text, stable=len(text)),)
 
-    def messages(self, phase: str, values: Mapping[str, Any]) -> tuple[Message, ...]:
-        """One system and one user message, the stable part first."""
-        user = self.template(phase).render(**values, agent=self.name, persona=self.persona)
+    def messages(self, name: str, values: Mapping[str, Any], given: str | Path | None = None) -> tuple[Message, ...]:
+        """One system and one user message, the stable part first.
+
+        Args:
+            name: of the template.
+            values: what it may use.
+            given: a template in place of the shipped one.
+        """
+        user = self.template(name, given).render(**values, agent=self.name, persona=self.persona)
         question = str(values.get("question", ""))
         begin = user.find(question) if question else -1
         # the question, which stands first, returns in every later prompt of this agent
@@ -97,7 +104,13 @@ class Agent:
 
 
 def show(
-    turns: Sequence[Turn], view: View, *, seed: int, reader: int, order: Mapping[str, int]
+    turns: Sequence[Turn],
+    view: View,
+    *,
+    seed: int,
+    reader: int,
+    order: Mapping[str, int],
+    views: Callable[[str], View] | None = None,
 ) -> list[tuple[Shown, Turn]]:
     """Turns as a reader sees them: reduced to the view, and ordered and labelled so that names do not show.
 
@@ -107,23 +120,26 @@ def show(
         seed: of the run; with the reader's number and the round it decides the order of anonymous peers.
         reader: the reader's number.
         order: each agent's number. Numbers, not names, decide the order, so renaming agents changes nothing.
+        views: what is seen of each agent, where that differs.
     """
     present = [turn for turn in turns if turn.reply is not None]
     if not present:
         return []
     if view.names == "anonymous":
         present.sort(key=lambda turn: derive_seed(seed, "order", reader, turn.round, order[turn.agent]))
-    return [
-        (_shown(turn, view, f"Peer {i}" if view.names == "anonymous" else turn.agent), turn)
-        for i, turn in enumerate(present, 1)
-    ]
+    labels: dict[str, str] = {}  # an agent that appears twice is one peer
+    for turn in present:
+        labels.setdefault(turn.agent, f"Peer {len(labels) + 1}" if view.names == "anonymous" else turn.agent)
+    return [(_shown(turn, views(turn.agent) if views else view, labels[turn.agent]), turn) for turn in present]
 
 
 def _shown(turn: Turn, view: View, label: str) -> Shown:
     assert turn.reply is not None
     answer = turn.answer
-    full = view.text == "full" or answer is None
-    said = turn.reply.text.strip() if full else ""
+    if view.text in ("summary", "claims") and turn.digest is not None:
+        said = turn.digest
+    else:
+        said = "" if view.text == "answer" and answer is not None else turn.reply.text.strip()
     if view.reasoning and turn.reply.reasoning:
         said = f"(thinking) {turn.reply.reasoning.strip()}\n\n{said}"
     return Shown(
@@ -132,4 +148,5 @@ def _shown(turn: Turn, view: View, label: str) -> Shown:
         answer=answer.value if answer else None,
         confidence=answer.confidence if answer and view.confidence else None,
         round=turn.round,
+        phase=turn.phase,
     )

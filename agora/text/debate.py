@@ -23,6 +23,7 @@ from agora.text.agent import Agent
 from agora.text.engine import Run
 from agora.text.moderator import Moderator
 from agora.text.protocol import Plan, Protocol
+from agora.text.reading import edge_view
 from agora.text.topology import Topology, build
 
 MAX_QUESTION = 200_000  # characters
@@ -67,7 +68,9 @@ class Debate:
         self.protocol = protocol or Protocol()
         self.moderator = moderator or Moderator()
         self.answer_type = answer_type(answer)
-        Plan(self.protocol, self.topology, seed)  # a schedule that does not fit the graph is found now
+        Plan(self.protocol, self.topology, seed)  # what does not fit the graph is found now
+        for edge in self.topology.edges if self.topology.attributed else ():
+            edge_view(self.topology.attributes(*edge).get("view"), self.protocol.view)
         layered = self.protocol.schedule.kind == "layered"
         self.voters = tuple(voters) if voters is not None else self.topology.sinks if layered else self.topology.agents
         strangers = set(self.voters) - set(self.topology.agents)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ from anyio.abc import TaskGroup
 from agora import calls
 from agora.budget import Budget, Meter
 from agora.calls import Delta, Scope, Wait, ask, scope, sentence
-from agora.errors import BudgetError, InputError, QuorumError
+from agora.errors import BudgetError, DebateError, InputError, QuorumError
 from agora.journal import Recorder, event_json
 from agora.model import Model, Settings, derive_seed
 from agora.records import (
@@ -34,7 +35,8 @@ from agora.records import (
     Wrote,
 )
 from agora.text.agent import Agent
-from agora.text.protocol import Key, Needs, Plan
+from agora.text.gates import condense, digests_of, majority, minutes, pruned, read_ballot, unknown
+from agora.text.protocol import Key, Needs, Phase, Plan
 from agora.text.reading import Reader
 from agora.text.stop import StopRule
 from agora.text.verdict import conclude, deciding
@@ -91,7 +93,22 @@ class Run:
         self._emit = emit
         self._limit: BudgetError | None = None
         self._board: dict[Key, Turn] = {}
-        self._reader = Reader(debate.protocol, question, self.answer, self.seed, self.order, self._board)
+        stop = debate.moderator.stop
+        self._reader = Reader(
+            self.plan,
+            question,
+            self.answer,
+            self.order,
+            self._board,
+            debate.moderator.last,
+            getattr(stop, "asks_done", False),
+        )
+        self._out: set[str] = set()  # agents that have left
+        self._left: dict[int, int] = {}  # turns that are still to come in a round
+        self._last_of: tuple[object, Mapping[str, str]] = (None, {})
+        protocol = debate.protocol
+        self._waits = protocol.gates.wait or protocol.memory == "summary"
+        self._digests = digests_of(protocol, debate.topology)
         self._chats: dict[str, list[Message]] = {}
         self._waiters: dict[Key, list[_Waiter]] = {}
         self._gates = [anyio.Event()]
@@ -123,13 +140,15 @@ class Run:
         debate = self.debate
         replayed = self._recorder.recorded if self._recorder is not None else 0
         self._tell(Started(self.id, self.question, debate.topology.agents, debate.topology.edges, replayed))
-        self._gates[0].set()
+        self._open(0)
         with scope(**{name: getattr(self._scope, name) for name in Scope.__slots__}):
             try:
                 async with anyio.create_task_group() as group:
                     for agent in debate.agents:
                         group.start_soon(self._take_part, agent, name=agent.name)
                     group.start_soon(self._moderate, group, name="moderator")
+                if debate.protocol.closing and self.cut is None:
+                    await self._close()
             except BaseExceptionGroup as errors:
                 raise _first(errors) from None
             verdict = await self._verdict()
@@ -139,13 +158,16 @@ class Run:
     async def _take_part(self, agent: Agent) -> None:
         for index in range(self.debate.moderator.last + 1):
             await self._gate(index).wait()
-            for phase in self.debate.protocol.phases_of(index):
-                turn = await self._speak(agent, index, phase)
-                self._publish(turn, agent)
+            if agent.name in self._out:
+                return
+            for phase in self.plan.phases_of(index):
+                if self.plan.speaks(agent.name, phase):
+                    self._publish(await self._speak(agent, index, phase), agent)
 
     async def _moderate(self, group: TaskGroup) -> None:
         """After each round: over, or go on. Where agents ran ahead, no rule could have stopped the debate."""
         stop, last = self.debate.moderator.stop, self.debate.moderator.last
+        gates = self.debate.protocol.gates
         for index in range(last + 1):
             await self._round_event(index).wait()
             round = self._collect(index)
@@ -154,19 +176,57 @@ class Run:
                 self.rounds.append(round)
             if self.cut is not None:
                 # what is under way has been paid for: go on until a round in which nobody could speak
-                reason = None if present else self.cut
+                reason = None if any(t.reply is not None and t.kept is None for t in round.turns) else self.cut
             else:
-                if present < max(1, math.ceil(self.debate.moderator.quorum * len(round.final) - 1e-9)):
+                if round.final and present < max(1, math.ceil(self.debate.moderator.quorum * len(round.final) - 1e-9)):
                     self._fail(round, present)
                 reason = None if self._gate(index + 1).is_set() else await self._ask_rule(stop)
+                if reason is None and index == 0 and gates.skip is not None:
+                    skipped = await self._ask_rule(gates.skip)
+                    reason = f"no debate was needed: {skipped}" if skipped else None
             if reason is None and index == last:
                 reason = self.cut or f"the hard limit of {last} rounds"
+            if reason is None and self.cut is None:
+                await self._between(round)
             self.over = reason
             self._tell(RoundOver(round, reason))
             if reason is not None:
                 group.cancel_scope.cancel()
                 return
-            self._gate(index + 1).set()
+            self._open(index + 1)
+
+    async def _between(self, round: Round) -> None:
+        """What happens between rounds: who stays, and the running summary."""
+        protocol = self.debate.protocol
+        try:
+            prune = protocol.gates.prune
+            if prune is not None and round.index >= prune.first:
+                out = await pruned(prune, round, self)
+                self._out |= set(out)
+                if out:
+                    self.warn(f"after round {round.index} {', '.join(out)} left the debate")
+            if protocol.memory == "summary" and protocol.summariser is not None:
+                self._reader.minutes[round.index] = await minutes(
+                    protocol.summariser, round, self, self._reader.minutes.get(round.index - 1)
+                )
+        except BudgetError as error:
+            self._cut(error)
+
+    async def _close(self) -> None:
+        """The closing phases, after the last round."""
+        index = self.rounds[-1].index
+        self.plan.closed_after = index
+
+        async def take_part(agent: Agent) -> None:
+            for phase in self.plan.phases_of(index):
+                if phase in self.debate.protocol.closing and self.plan.speaks(agent.name, phase):
+                    self._publish(await self._speak(agent, index, phase), agent)
+
+        async with anyio.create_task_group() as group:
+            for agent in self.debate.agents:
+                if agent.name not in self._out:
+                    group.start_soon(take_part, agent, name=agent.name)
+        self.rounds[-1] = self._collect(index)
 
     async def _ask_rule(self, stop: StopRule) -> str | None:
         try:
@@ -185,20 +245,31 @@ class Run:
 
     # ---- one turn --------------------------------------------------------------------------------------------
 
-    async def _speak(self, agent: Agent, index: int, phase: str) -> Turn:
+    async def _speak(self, agent: Agent, index: int, phase: Phase) -> Turn:
+        protocol, gives = self.debate.protocol, phase.gives or "answer"
+        if index and gives == "answer" and (kept := await self._kept(agent, index, phase)) is not None:
+            return kept
         read = await self._read(agent.name, index, phase)
-        messages, reads = self._reader.prompt(agent, index, phase, read)
-        self._tell(Speaking(agent.name, index, phase))
+        if protocol.gates.drop is not None:
+            own = self._reader.last_answer(agent.name, index, phase.name)
+            news = unknown(read, own)
+            if index and gives == "answer" and own is not None and read and not news:
+                return replace(own, round=index, phase=phase.name, kept="read nothing new", reads=())
+            read = news
+        messages, reads, labels = self._reader.prompt(agent, index, phase, read)
+        self._tell(Speaking(agent.name, index, phase.name))
         settings = agent.settings.over(self.settings)
+        if protocol.temperature is not None and settings.temperature is None:
+            settings = replace(settings, temperature=protocol.temperature.at(index, self.debate.moderator.last))
         if agent.settings.seed is None:
-            settings = settings.seeded(derive_seed(self.seed, self.order[agent.name], index, phase))
-        chat = self._chats.get(agent.name, []) if self.debate.protocol.memory == "own_chat" else []
+            settings = settings.seeded(derive_seed(self.seed, self.order[agent.name], index, phase.name))
+        chat = self._chats.get(agent.name, []) if protocol.memory == "own_chat" else []
         asked = (*messages[:-1], *chat, messages[-1]) if chat else messages
-        reply, answer, failure = None, None, None
+        reply, answer, ballot, failure = None, None, None, None
         try:
             reply = await ask(
-                agent.model, asked, settings, at=f"{agent.name}/{index}/{phase}",
-                listen=lambda what: self._hear(what, agent.name, index, phase),
+                agent.model, asked, settings, at=f"{agent.name}/{index}/{phase.name}",
+                listen=lambda what: self._hear(what, agent.name, index, phase.name),
             )  # fmt: skip
         except InputError:
             raise
@@ -208,22 +279,64 @@ class Run:
         except Exception as error:
             failure = sentence(error)
         if reply is not None:
-            self._parts.append(((index, self.order[agent.name], len(phase)), reply))
-            if self.debate.protocol.memory == "own_chat":
+            self._parts.append(((index, self.order[agent.name], len(phase.name)), reply))
+            if protocol.memory == "own_chat":
                 self._chats[agent.name] = [*chat, messages[-1], Message("assistant", reply.text)]
-            answer = None if phase == "critique" else self.debate.read(reply)
-        return Turn(agent.name, index, phase, reply, answer, reads, failure, asked)
+            if gives == "answer":
+                answer = self.debate.read(reply)
+            elif gives in ("ranking", "scores"):
+                ballot = read_ballot(gives, reply.text, labels, agent.name)
+        digest = await self._digest(reply, agent.name, index, phase) if reply is not None and self._digests else None
+        return Turn(
+            agent.name,
+            index,
+            phase.name,
+            reply,
+            answer,
+            reads,
+            failure,
+            asked,
+            gives=gives,
+            ballot=ballot,
+            digest=digest,
+        )
 
-    async def _read(self, name: str, index: int, phase: str) -> list[Turn]:
+    async def _kept(self, agent: Agent, index: int, phase: Phase) -> Turn | None:
+        """The turn of an agent that a gate spares."""
+        gates = self.debate.protocol.gates
+        own = self._reader.last_answer(agent.name, index, phase.name)
+        if own is None or not (gates.freeze or gates.follow):
+            return None
+        await self._round_event(index - 1).wait()
+        final = self._collect(index - 1).final
+        answer = majority(final.values())
+        if answer is None:
+            return None
+        if gates.freeze and own.value == answer:
+            return replace(own, round=index, phase=phase.name, kept="holds the majority's answer", reads=())
+        draw = random.Random(derive_seed(self.seed, "follow", self.order[agent.name], index)).random()
+        if own.value != answer and draw < gates.follow:
+            lead = next(turn for turn in final.values() if turn.value == answer)
+            key = (lead.agent, lead.round, lead.phase)
+            return replace(
+                lead, agent=agent.name, round=index, phase=phase.name, kept="follows the majority", reads=(key,)
+            )
+        return None
+
+    async def _read(self, name: str, index: int, phase: Phase) -> list[Turn]:
         """Wait for what a turn must read, and give what it may."""
-        if barrier := self.plan.barrier(index, phase):
+        if barrier := self.plan.barrier(index, phase.name):
             await self._wait(barrier, len(barrier))
         needs = self.plan.needs(name, index, phase, self._board)
+        if self._out:
+            needs = replace(
+                needs, **{f: tuple(k for k in getattr(needs, f) if self._there(k)) for f in ("must", "may")}
+            )
         if not needs.may or self._recorder is None:
             await self._ready(needs)
             return self.plan.readable(needs, self._board)
         # what is there in time is chance: a resumed run must read the same
-        path = f"{self._path}/{name}/{index}/{phase}" if self._path else f"{name}/{index}/{phase}"
+        path = f"{self._path}/{name}/{index}/{phase.name}" if self._path else f"{name}/{index}/{phase.name}"
         chosen = self._recorder.choice(path)
         if chosen is not None:
             keys = [(str(who), int(when), str(what)) for who, when, what in chosen if who in self.order]
@@ -234,15 +347,42 @@ class Run:
         self._recorder.choose(path, [(turn.agent, turn.round, turn.phase) for turn in read])
         return read
 
+    def _there(self, key: Key) -> bool:
+        """Whether a turn may still come: agents that have left do not speak, nor are they read."""
+        return key[0] not in self._out
+
+    async def _digest(self, reply: Reply, agent: str, index: int, phase: Phase) -> str | None:
+        """A turn's summary or claims, for the views that show it so."""
+        protocol = self.debate.protocol
+        if protocol.summariser is None or phase.gives not in ("answer", "text"):
+            return None
+        try:
+            return await condense(
+                protocol.summariser, reply, self, self._digests, f"digest/{agent}/{phase.name}", index
+            )
+        except BudgetError as error:
+            self._cut(error)
+        except Exception as error:
+            self.warn(f"what {agent} said in round {index} is shown in full: {sentence(error)}")
+        return None
+
     def _hear(self, what: Wait | Delta, agent: str | None, index: int, phase: str) -> None:
         if isinstance(what, Wait):
             self._tell(Retrying(agent, what.model, what.error, what.seconds, what.attempt))
         elif agent is not None:
             self._emit(Wrote(agent, index, phase, what.text, what.first))
 
-    async def ask(self, model: Model, role: str, messages: Sequence[Message], settings: Settings = Settings()) -> Reply:
+    async def ask(
+        self,
+        model: Model,
+        role: str,
+        messages: Sequence[Message],
+        settings: Settings = Settings(),
+        *,
+        round: int | None = None,
+    ) -> Reply:
         """Ask a model on the moderator's behalf."""
-        index = self.rounds[-1].index if self.rounds else 0
+        index = round if round is not None else self.rounds[-1].index if self.rounds else 0
         count = self._asked[role, index] = self._asked[role, index] + 1
         seed = derive_seed(self.seed, role, index, count)
         reply = await ask(
@@ -251,6 +391,12 @@ class Run:
         )  # fmt: skip
         self._parts.append(((index, len(self.order), len(self._parts)), reply))
         return reply
+
+    @property
+    def spent(self) -> float | None:
+        """The largest share of any limit of the debate's budget that is used up; None without limits."""
+        shares = [share for meter in self._scope.meters for share in meter.shares()]
+        return max(shares, default=None)
 
     def warn(self, text: str) -> None:
         """Note something a reader of the verdict should know."""
@@ -275,30 +421,54 @@ class Run:
             self._counts.append(Counter())
         return self._done[index]
 
+    def _open(self, index: int) -> None:
+        """Let a round begin, and count the turns it will have."""
+        gate = self._gate(index)
+        if gate.is_set() or index > self.debate.moderator.last:
+            return
+        done = self._round_event(index)
+        here = [agent for agent in self.order if agent not in self._out]
+        self._left[index] = sum(self.plan.speaks(name, p) for p in self.plan.phases_of(index) for name in here)
+        if not self._left[index]:
+            done.set()
+        gate.set()
+
     def _publish(self, turn: Turn, agent: Agent) -> None:
         """Put a turn on the board, wake those who waited for it, and see whether the next round may begin."""
         key = (turn.agent, turn.round, turn.phase)
         self._board[key] = turn
-        self._tell(Spoke(turn), full=bool(getattr(agent.model, "members", ())))
+        self._tell(Spoke(turn), full=turn.kept is not None or bool(getattr(agent.model, "members", ())))
         for waiter in self._waiters.pop(key, ()):
             waiter.missing -= 1
             if waiter.missing <= 0:
                 waiter.event.set()
-        if turn.phase == "critique":
+        if self.over is not None:
             return
-        done = self._round_event(turn.round)
         counts = self._counts[turn.round]
-        counts[turn.value] += 1
+        self._left[turn.round] -= 1
+        if turn.gives == "answer" and turn.phase == self._last_answers(turn.round).get(turn.agent):
+            counts[turn.value] += 1
         moderator = self.debate.moderator
-        if counts.total() == len(self.debate.agents):
-            done.set()
+        if not self._left[turn.round]:
+            self._done[turn.round].set()
         elif (
             self.cut is None
+            and turn.gives == "answer"
             and turn.round < moderator.last
-            and not (gate := self._gate(turn.round + 1)).is_set()
+            and not self._waits
+            and not self._gate(turn.round + 1).is_set()
             and not moderator.stop.may_stop(turn.round, counts)
         ):
-            gate.set()
+            self._open(turn.round + 1)
+
+    def _last_answers(self, round: int) -> Mapping[str, str]:
+        """For each agent the last phase of a round in which it answers."""
+        phases = self.plan.phases_of(round)
+        if phases is self._last_of[0]:
+            return self._last_of[1]
+        found = {a: p.name for p in phases if p.gives == "answer" for a in self.order if self.plan.speaks(a, p)}
+        self._last_of = (phases, found)
+        return found
 
     async def _wait(self, keys: Sequence[Key], enough: int) -> None:
         """Until at least `enough` of the turns are there."""
@@ -321,13 +491,24 @@ class Run:
     # ---- the outcome -----------------------------------------------------------------------------------------
 
     def _collect(self, index: int) -> Round:
-        phases = self.debate.protocol.phases_of(index)
-        names = self.debate.topology.agents
-        return Round(index, tuple(self._board[name, index, phase] for phase in phases for name in names))
+        """A round's turns; who gave no answer in it, but has before, keeps that."""
+        phases, names = self.plan.phases_of(index), [n for n in self.debate.topology.agents if n not in self._out]
+        keys = [(name, index, phase.name) for phase in phases for name in names if self.plan.speaks(name, phase)]
+        turns = [self._board[key] for key in keys if key in self._board]
+        answered = {turn.agent for turn in turns if turn.gives == "answer"}
+        for name in names if len(answered) < len(names) else ():
+            own = self._reader.last_answer(name, index, "") if name not in answered else None
+            if own is not None:
+                turns.append(replace(own, round=index, kept="was not asked", reads=()))
+        return Round(index, tuple(turns))
 
     async def _verdict(self) -> Verdict:
         debate = self.debate
         turns = deciding(self.rounds, debate.voters, cut=self.cut is not None)
+        if not turns:
+            raise DebateError(
+                "no voter gave an answer in any phase.", hint="Let one phase that gives answers have them."
+            )
         if self._limit is not None and all(turn.reply is None for turn in turns):
             limit = self._limit
             raise BudgetError(
@@ -337,7 +518,7 @@ class Run:
                 meter=limit.meter,
             )
         ruling = await debate.moderator.decide.decide(self, turns)
-        first = [self.rounds[0].final[name] for name in debate.voters]
+        first = deciding(self.rounds[:1], debate.voters, cut=False)
         counted = {"weight": w} if (w := getattr(debate.moderator.decide, "weight", None)) else {}
         initial = plurality(first, initial=first, seed=self.seed, **counted)
         return conclude(
@@ -352,6 +533,8 @@ class Run:
             question=self.question,
             model=debate.name,
             run=self.id,
+            influence=debate.moderator.influence,
+            planted=[agent.name for agent in debate.agents if agent.adversary is not None],
         )
 
 

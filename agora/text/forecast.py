@@ -12,6 +12,7 @@ from agora.budget import USUAL_OUTPUT, priced
 from agora.model import Model, Settings
 from agora.records import Message, Reply, Usage
 from agora.text.debate import Debate
+from agora.text.stop import never
 
 MAX_CALLS = 3_000  # rehearsed; a longer debate is scaled up from its first rounds
 MAX_TEXT = 20_000_000  # characters of all prompts together that a rehearsal may make
@@ -27,6 +28,7 @@ class Forecast:
         most: if they never do before the last round. Prompts are made by the debate's own templates; replies are
             taken to have `reply_tokens` each, hidden reasoning is not foreseen.
         models: the same as `most`, by model.
+        phases: the same by phase, the moderator's roles among them.
         reply_tokens: what a reply is taken to have.
         unpriced: models whose price is not known.
     """
@@ -34,6 +36,7 @@ class Forecast:
     least: Usage
     most: Usage
     models: dict[str, Usage]
+    phases: dict[str, Usage]
     reply_tokens: int
     unpriced: tuple[str, ...]
 
@@ -46,23 +49,30 @@ async def forecast(debate: Debate, question: str, *, reply_tokens: int = USUAL_O
         question: what it will be asked.
         reply_tokens: tokens a reply is taken to have, unless a model's `max_tokens` allows less.
     """
-    least = await _rehearse(debate, question, reply_tokens, agree=True)
-    most = await _rehearse(debate, question, reply_tokens, agree=False)
+    least, _ = await _rehearse(debate, question, reply_tokens, agree=True)
+    most, phases = await _rehearse(debate, question, reply_tokens, agree=False)
     unpriced = tuple(name for name, usage in most.items() if usage.usd is None)
-    return Forecast(sum(least.values(), Usage()), sum(most.values(), Usage()), most, reply_tokens, unpriced)
+    total = sum(most.values(), Usage())
+    return Forecast(sum(least.values(), Usage()), total, most, phases, reply_tokens, unpriced)
 
 
-async def _rehearse(debate: Debate, question: str, reply_tokens: int, *, agree: bool) -> dict[str, Usage]:
+async def _rehearse(
+    debate: Debate, question: str, reply_tokens: int, *, agree: bool
+) -> tuple[dict[str, Usage], dict[str, Usage]]:
+    """What a rehearsal takes, by model and by phase."""
     rounds, agents = debate.moderator.last + 1, len(debate.agents)
-    limit = max(1, MAX_CALLS // (agents * len(debate.protocol.phases)))
+    limit = max(1, MAX_CALLS // (agents * max(1, len(debate.protocol.phases))))
     shown = min(rounds, limit) * len(debate.topology.edges)
     length = max(20, min(4 * reply_tokens, MAX_TEXT // max(1, shown)))  # characters of a stand-in's reply
     missing = reply_tokens - length // 4
-    rehearsed = debate
-    if rounds > limit and not agree:
-        rehearsed = copy.copy(debate)
-        rehearsed.moderator = replace(debate.moderator, limit=limit - 1)
+    rehearsed, stop = copy.copy(debate), debate.moderator.stop
+    if not agree:
+        most = limit - 1 if rounds > limit else debate.moderator.limit
+        rehearsed.moderator = replace(debate.moderator, limit=most)
+    needs = stop.needs if agree else ()
+    sure = ["Confidence: 100%"] * ("ask_confidence" in needs) + ["Done: yes"] * ("ask_done" in needs)
     used: dict[str, Usage] = {}
+    phases: dict[str, Usage] = {}
     count = 0
 
     def stand_in(model: Model, messages: Sequence[Message], settings: Settings) -> Reply:
@@ -73,20 +83,22 @@ async def _rehearse(debate: Debate, question: str, reply_tokens: int, *, agree: 
         usage = Usage(1, calls.estimate_tokens(messages) + read * missing, tokens)
         usage = priced(usage, getattr(model, "cost", None))
         used[model.name] = used.get(model.name, Usage()) + usage
-        if calls.current().path.endswith("/moderate"):
+        phase = calls.current().path.rpartition("/")[2]
+        phases[phase] = phases.get(phase, Usage()) + usage
+        if phase == "moderate":
             return Reply('{"done": true}' if agree else '{"done": false}', model=model.name, usage=usage)
         answer = _answer(debate, 0 if agree else count)
         filler = (_MARK + "lorem ipsum " * (length // 12 + 1))[: max(len(_MARK), min(length, 4 * tokens))]
-        return Reply(f"{filler}\n{answer}", model=model.name, usage=usage)
+        return Reply("\n".join([filler, answer, *sure]), model=model.name, usage=usage)
 
     with calls.scope(stand_in=stand_in, recorder=None, meters=(), path="", whole=False):
-        rehearsed = copy.copy(rehearsed)
         rehearsed.budget = type(debate.budget)()
         verdict = await rehearsed.answer(question)
     if rehearsed.moderator.last < debate.moderator.last and len(verdict.rounds) == rehearsed.moderator.last + 1:
         scale = rounds / len(verdict.rounds)
         used = {name: _times(usage, scale) for name, usage in used.items()}
-    return used
+        phases = {name: _times(usage, scale) for name, usage in phases.items()}
+    return used, phases
 
 
 def _answer(debate: Debate, count: int) -> str:

@@ -70,12 +70,14 @@ class Moderator:
         decide: a decision: `Vote(...)`, `ByModel(...)` or anything with its `decide`.
         quorum: share of agents that must speak in every round, else the debate fails: a verdict of a few is none.
         limit: hard limit on rounds, whatever the rule says.
+        influence: share of the others that one agent may move before the verdict warns.
     """
 
     stop: StopRule = unanimous() | rounds(2)
     decide: Decision = Vote()
     quorum: float = 0.5
     limit: int = 20
+    influence: float = 0.5
 
     def __post_init__(self) -> None:
         if not 0 <= self.quorum <= 1:

@@ -1,21 +1,36 @@
-"""The protocol of a debate: phases, schedule, view, memory; and whom each turn must wait for."""
+"""The protocol of a debate: phases, schedule, view, memory, gates; and whom each turn must wait for."""
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from agora.errors import InputError
-from agora.model import derive_seed
-from agora.records import Turn
-from agora.text.agent import Memory, View
+from agora.model import Model, derive_seed
+from agora.records import Gives, Turn
+from agora.text.agent import View
 from agora.text.topology import Topology
 
+if TYPE_CHECKING:
+    from agora.text.stop import StopRule
+
 Key = tuple[str, int, str]  # (agent, round, phase): names one turn
-PHASES = ("answer", "critique", "revise")
+
+KINDS: Mapping[str, Gives] = {
+    "answer": "answer",
+    "revise": "answer",
+    "critique": "text",
+    "examine": "text",
+    "respond": "text",
+    "summarise": "text",
+    "rank": "ranking",
+    "score": "scores",
+}
+Memory = Literal["own_last", "own_chat", "transcript", "last", "summary"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +43,7 @@ class Schedule:
             spoken, or the deadline has passed; reads the newest there is).
         order: for sequential: 'fixed', 'shuffled' by seed in each round, or by 'confidence', most confident first.
         share: for quorum: share of those read that must have spoken.
-        deadline: for quorum: seconds to wait for them.
+        deadline: for quorum: seconds to wait for them; after it, whatever is there is read.
     """
 
     kind: Literal["simultaneous", "sequential", "layered", "quorum"] = "simultaneous"
@@ -44,39 +59,175 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
+class Phase:
+    """One step of a round: who speaks, what they read, what they are asked for.
+
+    Attributes:
+        kind: 'answer', 'revise', 'critique', 'examine' (questions to others), 'respond' (to such questions),
+            'summarise', 'rank', 'score'; or a name of its own, with `template` and `gives`.
+        name: what to call it; default: its kind. No two phases of a protocol have one name.
+        who: the agents that speak in it; none named means all.
+        reads: 'peers' (whom the topology lets it read), 'all' (everybody, itself too), 'none', or agents by name.
+        view: what is seen of what is read; default: the protocol's.
+        template: a path or the text of a template in place of the shipped one.
+        gives: what a reply is read as: an 'answer', a 'ranking' or 'scores' of what was read, or just 'text'.
+        first: the first round it belongs to.
+        last: the last one; None is no end.
+        every: it belongs to every n-th round from the first on.
+    """
+
+    kind: str = "revise"
+    name: str = ""
+    who: tuple[str, ...] = ()
+    reads: Literal["peers", "all", "none"] | tuple[str, ...] = "peers"
+    view: View | None = None
+    template: str | Path | None = None
+    gives: Gives | None = None
+    first: int = 0
+    last: int | None = None
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS and (self.template is None or self.gives is None):
+            raise InputError(
+                f"phases: '{self.kind[:40]}' is none of {', '.join(KINDS)}; a phase of your own needs template and gives."
+            )
+        if self.every < 1 or self.first < 0 or (self.last is not None and self.last < self.first):
+            raise InputError(f"phases: {self.kind[:40]}: first, last and every must be in order, and every at least 1.")
+        object.__setattr__(self, "name", self.name or self.kind)
+        object.__setattr__(self, "gives", self.gives or KINDS[self.kind])
+
+    def in_round(self, round: int) -> bool:
+        """Whether it belongs to a round."""
+        return (
+            self.first <= round and (self.last is None or round <= self.last) and not (round - self.first) % self.every
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """A number that may go from one value to another over the rounds of a debate."""
+
+    start: float
+    end: float | None = None
+
+    def at(self, round: int, last: int) -> float:
+        """Its value in a round, `last` being the last there can be."""
+        if self.end is None or last <= 0:
+            return self.start
+        return self.start + (self.end - self.start) * min(round, last) / last
+
+
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """After each round from `first` on, only the `keep` best agents stay in the debate.
+
+    Attributes:
+        keep: how many.
+        first: the first round after which it happens.
+        by: 'confidence', 'scores' (means of the last scores given to each), 'rankings' (mean ranks), or a model that
+            ranks them.
+    """
+
+    keep: int
+    first: int = 0
+    by: Literal["confidence", "scores", "rankings"] | Model = "confidence"
+
+    def __post_init__(self) -> None:
+        if self.keep < 1:
+            raise InputError(f"prune: keep must be at least 1, it is {self.keep}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """What saves calls between phases.
+
+    Attributes:
+        skip: asked once, after the opening: if it says stop, there is no debate.
+        freeze: an agent whose answer the 'majority' of the last round's voices holds keeps it without being asked.
+        follow: the probability, by seed, that an agent takes over the majority's answer without being asked.
+        drop: messages that bring a reader nothing 'known' are not shown: an answer it holds itself, or that another
+            message shown to it holds. A reader for whom nothing is left keeps its answer without being asked.
+        prune: who stays.
+    """
+
+    skip: StopRule | None = None
+    freeze: Literal["majority"] | None = None
+    follow: float = 0.0
+    drop: Literal["known"] | None = None
+    prune: Prune | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.follow <= 1:
+            raise InputError(f"gates: follow is a probability, it is {self.follow}.")
+
+    @property
+    def wait(self) -> bool:
+        """Whether an agent must know the whole round before, so that nobody can run ahead."""
+        return bool(self.freeze or self.follow or self.prune or self.skip)
+
+
+@dataclass(frozen=True, slots=True)
 class Protocol:
     """How a debate runs.
 
     Attributes:
         schedule: who speaks when.
         view: what is seen of what is read.
-        memory: 'own_last' (each call stands alone), 'own_chat' (an agent's own earlier calls as a chat) or 'transcript'
-            (all that the agent could read so far).
-        phases: what each round after round 0 consists of: ('revise',), or ('critique', 'revise').
+        memory: 'own_last' (each call stands alone), 'own_chat' (an agent's own earlier calls as a chat), 'transcript'
+            (all that the agent could read so far), 'last' (of that, the last `keep` rounds) or 'summary' (a running
+            summary by `summariser`).
+        phases: what each round after round 0 consists of; kinds by name, or `Phase`s.
+        opening: what round 0 consists of.
+        closing: what happens once, after the last round.
+        gates: what saves calls.
+        keep: rounds that memory 'last' keeps.
+        summariser: the model that writes summaries and claims, where memory or a view wants them.
+        agreement: 0 (contradict) to 10 (agree), told to agents; None: not a word of it. Smit et al. 2024.
+        contentiousness: 0 to 1, likewise, as in EVINCE and MACI.
+        temperature: of agents that do not pin their own.
     """
 
     schedule: Schedule = Schedule()
     view: View = field(default_factory=View)
     memory: Memory = "own_last"
-    phases: tuple[str, ...] = ("revise",)
+    phases: Sequence[Phase | str] = ("revise",)
+    opening: Sequence[Phase | str] = ("answer",)
+    closing: Sequence[Phase | str] = ()
+    gates: Gates = Gates()
+    keep: int = 2
+    summariser: Model | None = None
+    agreement: Dial | None = None
+    contentiousness: Dial | None = None
+    temperature: Dial | None = None
 
     def __post_init__(self) -> None:
-        if not self.phases or self.phases[-1] != "revise" or set(self.phases) - {"critique", "revise"}:
-            raise InputError("phases: a round is [revise] or [critique, revise].")
-        if len(set(self.phases)) != len(self.phases):
-            raise InputError("phases: no phase may stand twice in a round.")
+        for part in ("opening", "phases", "closing"):
+            made = tuple(Phase(p) if isinstance(p, str) else p for p in getattr(self, part))
+            object.__setattr__(self, part, made)
+        names = [phase.name for phase in self.all_phases]
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(f"phases: two are called '{name[:40]}'.", hint="Give one of them a name.")
+        if not any(phase.gives == "answer" for phase in self.all_phases):
+            raise InputError("phases: one of them must give an answer.")
+        if self.keep < 1:
+            raise InputError(f"memory: at least 1 round must be kept, not {self.keep}.")
+        views = [self.view, *(phase.view for phase in self.all_phases if phase.view)]
+        wanting = "memory" if self.memory == "summary" else "view" if any(v.text in DIGESTS for v in views) else None
+        if wanting and self.summariser is None:
+            raise InputError(f"{wanting}: a summary needs a model.", hint="Name it: summariser: MODEL.")
+        for name, dial, top in (("agreement", self.agreement, 10), ("contentiousness", self.contentiousness, 1)):
+            if dial is not None and not all(0 <= v <= top for v in (dial.start, dial.end) if v is not None):
+                raise InputError(f"{name}: must be between 0 and {top}.")
 
-    def phases_of(self, round: int) -> tuple[str, ...]:
-        """The phases of a round; round 0 is independent answers."""
-        return ("answer",) if round == 0 else self.phases
+    @property
+    def all_phases(self) -> tuple[Phase, ...]:
+        """Every phase there can be."""
+        return (*self.opening, *self.phases, *self.closing)  # type: ignore[arg-type]
 
-    def before(self, round: int, phase: str) -> tuple[int, str] | None:
-        """The phase before a phase, as (round, phase); None for the first of all."""
-        phases = self.phases_of(round)
-        at = phases.index(phase)
-        if at:
-            return round, phases[at - 1]
-        return None if round == 0 else (round - 1, self.phases_of(round - 1)[-1])
+
+DIGESTS = ("summary", "claims")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,26 +250,69 @@ class Plan:
     Args:
         protocol: the protocol.
         topology: who reads whom.
-        seed: for shuffled orders.
+        seed: for shuffled orders, and graphs that change.
+
+    Raises:
+        InputError: if they do not fit each other.
     """
 
     def __init__(self, protocol: Protocol, topology: Topology, seed: int) -> None:
         self.protocol = protocol
         self.topology = topology
         self.seed = seed
+        self.closed_after: int | None = None  # the round after which the closing phases come, once it is known
+        self._opening: tuple[Phase, ...] = tuple(protocol.opening)  # type: ignore[arg-type]
+        self._phases: tuple[Phase, ...] = tuple(protocol.phases)  # type: ignore[arg-type]
+        self._closing: tuple[Phase, ...] = tuple(protocol.closing)  # type: ignore[arg-type]
+        self._always = all(phase.in_round(1) and phase.in_round(2) for phase in self._phases)
         self._fixed = {agent: i for i, agent in enumerate(topology.agents)}
+        for phase in protocol.all_phases:
+            named = (*phase.who, *(phase.reads if isinstance(phase.reads, tuple) else ()))
+            for name in named:
+                if name not in self._fixed:
+                    raise InputError(f"phases: {phase.name}: there is no agent '{name[:40]}'.")
         if protocol.schedule.kind == "layered":
             topology.layers()
+
+    def phases_of(self, round: int) -> tuple[Phase, ...]:
+        """The phases of a round, in order."""
+        if round == 0:
+            phases = self._opening
+        elif self._always and round > 1:
+            phases = self._phases
+        else:
+            phases = tuple(phase for phase in self._phases if phase.in_round(round))
+        return phases if self.closed_after != round else (*phases, *self._closing)
+
+    @staticmethod
+    def speaks(agent: str, phase: Phase) -> bool:
+        """Whether an agent speaks in a phase."""
+        return not phase.who or agent in phase.who
+
+    def before(self, agent: str, round: int, phase: str, *, gives: Gives | None = None) -> Key | None:
+        """An agent's last turn before a phase; with `gives` the last that gives that."""
+        stop = True
+        while round >= 0:
+            phases = self.phases_of(round)
+            names = [p.name for p in phases]
+            end = len(phases) if not stop else names.index(phase) if phase in names else 0
+            stop = False
+            for p in reversed(phases[:end]):
+                if (not p.who or agent in p.who) and (gives is None or p.gives == gives):
+                    return agent, round, p.name
+            round -= 1
+        return None
 
     def order(self, round: int, phase: str, board: Mapping[Key, Turn]) -> Mapping[str, int]:
         """Each agent's place in a sequential round."""
         kind, agents = self.protocol.schedule.order, list(self.topology.agents)
         if kind == "shuffled":
             random.Random(derive_seed(self.seed, "sequence", round)).shuffle(agents)
-        elif kind == "confidence" and (before := self.protocol.before(round, phase)) is not None:
+        elif kind == "confidence" and self.barrier(round, phase):
 
             def sure(agent: str) -> float:
-                turn = board.get((agent, *before))
+                key = self.before(agent, round, phase, gives="answer")
+                turn = board.get(key) if key else None
                 confidence = turn.answer.confidence if turn and turn.answer else None
                 return -confidence if confidence is not None else math.inf
 
@@ -128,47 +322,64 @@ class Plan:
         return {agent: i for i, agent in enumerate(agents)}
 
     def barrier(self, round: int, phase: str) -> tuple[Key, ...]:
-        """What must be over before the order of a phase is known: all of the phase before, when confidence decides."""
+        """What must be over before the order of a phase is known: all of what came before, when confidence decides."""
         schedule = self.protocol.schedule
-        before = self.protocol.before(round, phase)
-        if schedule.kind != "sequential" or schedule.order != "confidence" or before is None:
+        if schedule.kind != "sequential" or schedule.order != "confidence":
             return ()
-        return tuple((agent, *before) for agent in self.topology.agents)
+        return tuple(key for agent in self.topology.agents if (key := self.before(agent, round, phase)) is not None)
 
-    def needs(self, agent: str, round: int, phase: str, board: Mapping[Key, Turn]) -> Needs:
-        """What the turn of an agent waits for, its own earlier turns left out."""
-        schedule = self.protocol.schedule
-        before = self.protocol.before(round, phase)
-        peers = self.topology.reads(agent)
-        if schedule.kind == "layered":
-            return Needs(tuple((peer, round, phase) for peer in peers))
-        if schedule.kind == "sequential":
-            order = self.order(round, phase, board)
-            mine = order[agent]
-            earlier = [(peer, round, phase) for peer in peers if order[peer] < mine]
-            later = [(peer, *before) for peer in peers if order[peer] > mine] if before else []
-            keys = {key[0]: key for key in (*earlier, *later)}
-            return Needs(tuple(keys[peer] for peer in peers if peer in keys))
-        if before is None:
+    def readers_of(self, agent: str, round: int, phase: Phase) -> tuple[str, ...]:
+        """Whom an agent may read in a phase of a round."""
+        if phase.reads == "none":
+            return ()
+        if phase.reads == "all":
+            return self.topology.agents
+        if isinstance(phase.reads, tuple):
+            return phase.reads
+        return self.topology.at(round, self.seed).reads(agent)
+
+    def needs(self, agent: str, round: int, phase: Phase, board: Mapping[Key, Turn]) -> Needs:
+        """What the turn of an agent waits for; its own earlier turns, which are there, included where it may read them."""
+        schedule, name = self.protocol.schedule, phase.name
+        peers = self.readers_of(agent, round, phase)
+        if not peers:
             return Needs(())
-        keys_before = tuple((peer, *before) for peer in peers)
+        if schedule.kind == "layered":
+            keys = [
+                (peer, round, name) if self.speaks(peer, phase) and peer != agent else self.before(peer, round, name)
+                for peer in peers
+            ]
+            return Needs(tuple(key for key in keys if key is not None))
+        if schedule.kind == "sequential":
+            order = self.order(round, name, board)
+            mine = order[agent]
+            keys = [
+                (peer, round, name)
+                if order[peer] < mine and self.speaks(peer, phase)
+                else self.before(peer, round, name)
+                for peer in peers
+            ]
+            return Needs(tuple(key for key in keys if key is not None))
+        graph = self.topology.at(round, self.seed)
+        if graph.attributed and phase.reads == "peers":
+            late = [int(graph.attributes(peer, agent).get("delay", 0)) for peer in peers]
+            keys = [
+                self.before(peer, round - d, name) if d <= round else None for peer, d in zip(peers, late, strict=True)
+            ]
+        else:
+            keys = [self.before(peer, round, name) for peer in peers]
+        found = tuple(key for key in keys if key is not None)
         if schedule.kind == "quorum":
-            return Needs((), keys_before, math.ceil(schedule.share * len(peers) - 1e-9), schedule.deadline)
-        return Needs(keys_before)
+            return Needs((), found, math.ceil(schedule.share * len(found) - 1e-9), schedule.deadline)
+        return Needs(found)
 
     def readable(self, needs: Needs, board: Mapping[Key, Turn]) -> list[Turn]:
         """The turns that are read, given what has been said: for a quorum the newest of each."""
         turns = []
         for key in needs.keys:
-            turn = board.get(key)
-            spot = self.protocol.before(key[1], key[2])
-            while turn is None and spot is not None:
-                turn = board.get((key[0], *spot))
-                spot = self.protocol.before(*spot)
-            if turn is not None:
-                turns.append(turn)
+            spot: Key | None = key
+            while spot is not None and spot not in board:
+                spot = self.before(*spot)
+            if spot is not None:
+                turns.append(board[spot])
         return turns
-
-    def predicted(self, rounds: int) -> int:
-        """Agent calls in a debate of this many rounds after round 0."""
-        return len(self.topology.agents) * (1 + rounds * len(self.protocol.phases))

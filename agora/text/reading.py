@@ -2,43 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 from typing import Any
 
 from agora.answers import AnswerType
+from agora.errors import InputError
 from agora.records import Message, Turn
-from agora.text.agent import Agent, Shown, show
-from agora.text.protocol import Key, Protocol
+from agora.text.agent import Agent, Shown, View, show
+from agora.text.protocol import Key, Phase, Plan
 
 
 class Reader:
     """Makes the prompts of one run.
 
     Args:
-        protocol: view and memory.
+        plan: protocol and topology of the run.
         question: what is debated.
         answer: the kind of answer.
-        seed: of the run.
         order: each agent's number.
         board: what has been said so far; grows while the run goes on.
+        last: the last round there can be.
+        ask_done: agents are asked whether they are done.
     """
 
     def __init__(
         self,
-        protocol: Protocol,
+        plan: Plan,
         question: str,
         answer: AnswerType,
-        seed: int,
         order: Mapping[str, int],
         board: Mapping[Key, Turn],
+        last: int,
+        ask_done: bool,
     ) -> None:
-        self.protocol, self.question, self.answer = protocol, question, answer
-        self.seed, self.order, self.board = seed, order, board
+        self.plan, self.protocol, self.seed = plan, plan.protocol, plan.seed
+        self.question, self.answer, self.order, self.board = question, answer, order, board
+        self.last, self.ask_done = last, ask_done
+        self.minutes: dict[int, str] = {}  # the running summary after each round
 
     def prompt(
-        self, agent: Agent, index: int, phase: str, read: list[Turn]
-    ) -> tuple[tuple[Message, ...], tuple[Key, ...]]:
-        """The messages of a turn, and whose turns are in them.
+        self, agent: Agent, index: int, phase: Phase, read: list[Turn]
+    ) -> tuple[tuple[Message, ...], tuple[Key, ...], dict[str, str]]:
+        """The messages of a turn, whose turns are in them, and which peer's label is which agent.
 
         Args:
             agent: who reads.
@@ -46,65 +52,146 @@ class Reader:
             phase: the phase.
             read: the turns it may read.
         """
-        protocol, view = self.protocol, self.protocol.view
-        if phase == "answer" and not read:
-            values: dict[str, Any] = {"question": self.question, "round": index, "answer": self.answer}
-            return agent.messages("answer", {**values, "ask_confidence": view.confidence}), ()
-        own = self._last(agent.name, index, phase)
-        answers = [t if t.phase != "critique" else self._last(t.agent, t.round, t.phase) for t in read]
-        turns = [t for t in answers if t is not None]
-        if view.own == "peer" and own is not None:
+        protocol, view = self.protocol, phase.view or self.protocol.view
+        own = self.last_answer(agent.name, index, phase.name)
+        turns = self._answers(read)
+        if view.own == "peer" and own is not None and own not in turns:
             turns.append(own)
-        peers = self._show(agent, turns)
-        critics = self._show(agent, [t for t in read if t.phase == "critique"])
-        said = [] if protocol.memory != "transcript" else self._transcript(agent.name, read, turns, index)
-        history = self._show(agent, said)
-        history.sort(key=lambda pair: pair[1].round)
+        views = self._edge_views(agent.name, index, view, phase)
+        peers = self._show(agent, turns, view, views)
+        labels = {turn.agent: shown.label for shown, turn in peers}
+        notes = self._show(agent, self._notes(agent.name, read, index, phase), view, views)
+        history = self._show(agent, self._history(agent.name, read, turns, index), view, views)
+        called = self._called(agent.name, labels, [turn.agent for _, turn in (*notes, *history)], view)
+        notes.sort(key=lambda pair: list(called).index(pair[1].agent))
+        history.sort(key=lambda pair: (pair[1].round, list(called).index(pair[1].agent)))
         mine = None
         if own is not None and own.reply is not None and view.own == "shown":
-            mine = Shown(
-                "You", own.reply.text.strip(), own.value, own.answer.confidence if own.answer else None, own.round
-            )
-        values = {
+            sure = own.answer.confidence if own.answer else None
+            mine = Shown("You", own.reply.text.strip(), own.value, sure, own.round)
+        said = [replace(shown, label=called[turn.agent]) for shown, turn in notes]
+        values: dict[str, Any] = {
             "question": self.question,
             "round": index,
+            "phase": phase.name,
             "answer": self.answer,
-            "ask_confidence": view.confidence,
+            "ask_confidence": protocol.view.confidence,
+            "ask_done": self.ask_done,
+            "agreement": protocol.agreement.at(index, self.last) if protocol.agreement else None,
+            "contentiousness": protocol.contentiousness.at(index, self.last) if protocol.contentiousness else None,
             "peers": [shown for shown, _ in peers],
             "own": mine,
-            "critiques": [shown for shown, _ in critics],
-            "history": [shown for shown, _ in history],
+            "notes": said,
+            "critiques": [note for note in said if note.phase == "critique"],
+            "history": [replace(shown, label=called[turn.agent]) for shown, turn in history],
+            "summary": self.minutes.get(index - 1),
         }
-        template = "revise" if phase == "answer" else phase
-        reads = tuple((t.agent, t.round, t.phase) for _, t in (*history, *peers, *critics))
-        return agent.messages(template, values), tuple(dict.fromkeys(reads))
+        # who answers first with others' answers in view (a sequence) revises
+        name = "revise" if phase.kind == "answer" and (peers or own) else phase.kind
+        reads = tuple((t.agent, t.round, t.phase) for _, t in (*history, *peers, *notes))
+        messages = agent.messages(name, values, phase.template)
+        return messages, tuple(dict.fromkeys(reads)), {label: name for name, label in labels.items()}
 
-    def _show(self, agent: Agent, turns: Sequence[Turn]) -> list[tuple[Shown, Turn]]:
-        return show(turns, self.protocol.view, seed=self.seed, reader=self.order[agent.name], order=self.order)
+    @staticmethod
+    def _called(me: str, labels: Mapping[str, str], others: Sequence[str], view: View) -> dict[str, str]:
+        """What each agent is called in one prompt: as among the peers, else a further peer; the reader is 'You'."""
+        called = dict(labels)
+        for name in others:
+            if name == me and name not in called:
+                called[name] = "You"
+            elif name not in called:
+                called[name] = name if view.names == "named" else f"Peer {len(called) - (me in called) + 1}"
+        return called
 
-    def _last(self, agent: str, index: int, phase: str) -> Turn | None:
-        """The agent's newest turn with an answer before a phase."""
-        spot: tuple[int, str] | None = (index, phase)
-        while spot is not None and (spot := self.protocol.before(*spot)) is not None:
-            turn = self.board.get((agent, *spot))
-            if turn is not None and turn.phase != "critique" and turn.reply is not None:
+    def last_answer(self, agent: str, index: int, phase: str) -> Turn | None:
+        """The agent's newest answer before a phase; absent voices are passed over."""
+        spot = self.plan.before(agent, index, phase, gives="answer")
+        while spot is not None:
+            turn = self.board.get(spot)
+            if turn is not None and turn.reply is not None:
                 return turn
+            spot = self.plan.before(*spot, gives="answer")
         return None
 
-    def _transcript(self, me: str, read: list[Turn], now: list[Turn], index: int) -> list[Turn]:
-        """All earlier answers of those who are read, and the reader's own unless hidden; not what is shown anyway."""
-        own = {me} if self.protocol.view.own != "hidden" else set()
+    def _answers(self, read: Sequence[Turn]) -> list[Turn]:
+        """The answers that stand behind what is read: the turn itself, or the last answer before it."""
+        found = []
+        for turn in read:
+            answer = turn if turn.gives == "answer" else self.last_answer(turn.agent, turn.round, turn.phase)
+            if answer is not None:
+                found.append(answer)
+        return found
+
+    def _notes(self, me: str, read: Sequence[Turn], index: int, phase: Phase) -> list[Turn]:
+        """What else those who are read have said since the reader last spoke: critiques, questions, summaries."""
+        mine = self.plan.before(me, index, phase.name)
+        since = self._place(mine) if mine is not None else (0, 0)
+        found = []
+        for turn in read:
+            spot: Key | None = (turn.agent, turn.round, turn.phase)
+            said = []
+            while spot is not None and self._place(spot) >= since:
+                note = self.board.get(spot)
+                if note is not None and note.gives == "text" and note.agent != me:
+                    said.append(note)
+                spot = self.plan.before(*spot)
+            found += reversed(said)
+        return found
+
+    def _place(self, key: Key) -> tuple[int, int]:
+        """Where a turn stands in the debate: its round, and its phase's number there."""
+        names = [phase.name for phase in self.plan.phases_of(key[1])]
+        return key[1], names.index(key[2]) if key[2] in names else -1
+
+    def _history(self, me: str, read: Sequence[Turn], now: Sequence[Turn], index: int) -> list[Turn]:
+        """What those who are read have said in earlier rounds, and the reader itself unless hidden; not what is shown
+        anyway."""
+        protocol = self.protocol
+        if protocol.memory not in ("transcript", "last"):
+            return []
+        since = index - protocol.keep if protocol.memory == "last" else 0
+        own = {me} if protocol.view.own != "hidden" else set()
         names = {turn.agent for turn in read} | own
         newest = {(t.agent, t.round, t.phase) for t in now}
-        last = self._last(me, index, "revise" if index else "answer")
+        phases = self.plan.phases_of(index)
+        last = self.last_answer(me, index, phases[0].name) if phases else None
         said = [
             turn
             for key, turn in self.board.items()
             if turn.agent in names
-            and turn.phase != "critique"
-            and turn.round < index
+            and turn.gives in ("answer", "text")
+            and since <= turn.round < index
+            and turn.kept is None
             and key not in newest
-            and not (turn is last and self.protocol.view.own == "shown")
+            and not (turn is last and protocol.view.own == "shown")
         ]
         # the board is in order of arrival, which depends on time; a prompt must not
         return sorted(said, key=lambda turn: (turn.round, self.order[turn.agent]))
+
+    def _show(
+        self, agent: Agent, turns: Sequence[Turn], view: View, views: Callable[[str], View] | None
+    ) -> list[tuple[Shown, Turn]]:
+        return show(turns, view, seed=self.seed, reader=self.order[agent.name], order=self.order, views=views)
+
+    def _edge_views(self, reader: str, index: int, view: View, phase: Phase) -> Callable[[str], View] | None:
+        """What is seen along each edge, where the topology says that it differs."""
+        topology = self.plan.topology.at(index, self.seed)
+        if not topology.attributed or phase.reads != "peers":
+            return None
+        return lambda agent: edge_view(topology.attributes(agent, reader).get("view"), view)
+
+
+def edge_view(given: Any, view: View) -> View:
+    """The view of an edge: the protocol's, with what the edge says of it.
+
+    Raises:
+        InputError: if the edge says what no view knows.
+    """
+    if given is None:
+        return view
+    changes = {"text": given} if isinstance(given, str) else dict(given)
+    known = {f.name for f in fields(View)} - {"names", "own"}
+    unknown = set(changes) - known
+    if unknown or changes.get("text", "full") not in ("full", "answer", "summary", "claims"):
+        raise InputError(f"edges: a view is full, answer, summary, claims or a mapping of {', '.join(sorted(known))}.")
+    return replace(view, **changes)

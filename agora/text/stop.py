@@ -1,13 +1,17 @@
-"""Stop rules: when a debate is over, from what has been said; they join, and YAML can write them."""
+"""Stop rules: when a debate is over, from what has been said so far; they join, and YAML can write them."""
 
 from __future__ import annotations
 
+import ast
+import difflib
 import inspect
 import json
 import math
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Literal, Protocol, get_args, get_type_hints
 
 from pydantic import BaseModel, ValidationError
 
@@ -15,7 +19,7 @@ from agora.answers import AnswerType
 from agora.errors import AgoraError, BudgetError, InputError
 from agora.model import Model, Settings
 from agora.prompts import NAMES, template
-from agora.records import Message, Reply, Round
+from agora.records import Message, Reply, Round, Turn
 from agora.text.agent import View, show
 
 
@@ -28,6 +32,11 @@ class Case(Protocol):
     order: Mapping[str, int]
     rounds: list[Round]
 
+    @property
+    def spent(self) -> float | None:
+        """The largest share of any limit of the budget that is used, 0 to 1; None without a budget."""
+        ...
+
     async def ask(
         self, model: Model, role: str, messages: Sequence[Message], settings: Settings = Settings()
     ) -> Reply: ...
@@ -37,75 +46,139 @@ class Case(Protocol):
 
 Reason = str | None
 RuleFunction = Callable[[Case], Reason | Awaitable[Reason]]
+MayStop = Callable[[int, Mapping[str | None, int]], bool]
+_Found = str | Literal[False] | None  # a reason to stop; no; or not to be known without asking a model
 
 
 class StopRule:
     """A stop rule: looks at the history after each round, round 0 included, and gives its reason to stop, or None.
 
-    Rules are stateless and join: `unanimous() | rounds(4)` stops when either does, `&` when both do. Any function of a
+    Rules are stateless and join: `unanimous() | rounds(4)` stops when either does, `&` when both do. A rule that asks a
+    model is evaluated last, on whichever side it stands, and only if the free rules leave it open. Any function of a
     `Case` can be wrapped.
 
     Args:
         name: as written in YAML.
         check: the function; may be async.
         may_stop: whether the rule could still stop after round `index`, given how often each answer was given in it so
-            far (None counts voices without a vote). Where no rule could, agents run ahead. Default: it could.
+            far (None counts voices without a vote, absent ones included), whatever the other voices say, however many
+            they are. Where no rule could, agents run ahead, and the rule is not asked. Default: it could.
+        last: the last round there can be under this rule, where it sets one.
+        asks: it asks a model, which costs a call. Default: an async function does.
+        needs: template variables that make agents say what it reads: `ask_done`, `ask_confidence`.
     """
 
     def __init__(
         self,
         name: str,
         check: RuleFunction,
-        may_stop: Callable[[int, Mapping[str | None, int]], bool] = lambda index, answers: True,
+        may_stop: MayStop = lambda index, answers: True,
         *,
         last: int | None = None,
+        asks: bool | None = None,
+        needs: Iterable[str] = (),
     ) -> None:
         self.name = name
         self.check = check
         self.may_stop = may_stop
-        self.last = last  # the last round there can be under this rule, where it sets one
+        self.last = last
+        self.asks = inspect.iscoroutinefunction(check) if asks is None else asks
+        self.needs = frozenset(needs)
 
     async def __call__(self, case: Case) -> Reason:
         found = self.check(case)
         return await found if inspect.isawaitable(found) else found
 
+    async def _look(self, case: Case, known: dict[StopRule, str | Literal[False]], ask: bool) -> _Found:
+        if self not in known:
+            if self.asks and not ask:
+                return None
+            known[self] = await self(case) or False
+        return known[self]
+
     def __or__(self, other: StopRule | RuleFunction) -> StopRule:
-        right = rule(other)
-
-        async def either(case: Case) -> Reason:
-            return await self(case) or await right(case)
-
-        ends = [end for end in (self.last, right.last) if end is not None]
-        return StopRule(
-            f"{self.name} | {right.name}",
-            either,
-            lambda index, answers: self.may_stop(index, answers) or right.may_stop(index, answers),
-            last=min(ends) if ends else None,
-        )
+        return _Joined("|", self, rule(other))
 
     def __and__(self, other: StopRule | RuleFunction) -> StopRule:
-        right = rule(other)
+        return _Joined("&", self, rule(other))
 
-        async def both(case: Case) -> Reason:
-            first = await self(case)
-            second = await right(case) if first else None
-            return f"{first} and {second}" if first and second else None
+    def __ror__(self, other: RuleFunction) -> StopRule:
+        return rule(other) | self
 
-        ends = (self.last, right.last)
-        return StopRule(
-            f"({self.name}) & ({right.name})",
-            both,
-            lambda index, answers: self.may_stop(index, answers) and right.may_stop(index, answers),
-            last=None if None in ends else max(end for end in ends if end is not None),
-        )
+    def __rand__(self, other: RuleFunction) -> StopRule:
+        return rule(other) & self
 
     def __repr__(self) -> str:
         return self.name
 
 
+class _Joined(StopRule):
+    """Rules joined by one sign; those that ask no model come first."""
+
+    def __init__(self, sign: Literal["|", "&"], *rules: StopRule) -> None:
+        self.sign = sign
+        self.parts: tuple[StopRule, ...] = tuple(
+            part for r in rules for part in (r.parts if isinstance(r, _Joined) and r.sign == sign else (r,))
+        )
+        self._order = sorted(self.parts, key=lambda part: part.asks)
+        ends = [part.last for part in self.parts]
+        some = [end for end in ends if end is not None]
+        any_ = sign == "|"
+        super().__init__(
+            f" {sign} ".join(f"({p})" if isinstance(p, _Joined) and not any_ else str(p) for p in self.parts),
+            self.__call__,
+            lambda index, answers: (any if any_ else all)(part.may_stop(index, answers) for part in self.parts),
+            last=(min(some) if any_ else max(some)) if some and (any_ or len(some) == len(ends)) else None,
+            asks=any(part.asks for part in self.parts),
+            needs=frozenset().union(*(part.needs for part in self.parts)),
+        )
+
+    async def __call__(self, case: Case) -> Reason:
+        return await self._look(case, {}, True) or None
+
+    async def _look(self, case: Case, known: dict[StopRule, str | Literal[False]], ask: bool) -> _Found:
+        if ask and self.asks:
+            found = await self._look(case, known, False)
+            if found is not None:
+                return found
+        reasons: dict[StopRule, str] = {}
+        unknown = False
+        for part in self._order:
+            found = await part._look(case, known, ask)
+            if found is not None and bool(found) == (self.sign == "|"):
+                return found
+            unknown = unknown or found is None
+            if found:
+                reasons[part] = found
+        if unknown:
+            return None
+        return " and ".join(reasons[part] for part in dict.fromkeys(self.parts)) if self.sign == "&" else False
+
+
 def rule(value: StopRule | RuleFunction) -> StopRule:
     """A stop rule from itself or from a function of a `Case`."""
     return value if isinstance(value, StopRule) else StopRule(getattr(value, "__name__", "rule"), value)
+
+
+def never(stop: StopRule) -> StopRule:
+    """A rule for rehearsing the longest run under another: asks whomever that may ask, and ends with its last round."""
+
+    def leaves(part: StopRule) -> list[StopRule]:
+        return [leaf for p in part.parts for leaf in leaves(p)] if isinstance(part, _Joined) else [part]
+
+    asking = [leaf for leaf in leaves(stop) if leaf.asks]
+
+    async def check(case: Case) -> Reason:
+        if stop.last is not None and case.rounds[-1].index >= stop.last:
+            return await stop(case)
+        for leaf in asking:
+            await leaf(case)
+        return None
+
+    return StopRule("never", check, last=stop.last, needs=stop.needs)
+
+
+# ---- by number of rounds ----------------------------------------------------------------------------------------
 
 
 def rounds(n: int) -> StopRule:
@@ -114,44 +187,124 @@ def rounds(n: int) -> StopRule:
         raise InputError(f"rounds({n}): must not be negative.")
     return StopRule(
         f"rounds({n})",
-        lambda case: f"{n} round{'s' * (n != 1)} of debate" if case.rounds[-1].index >= n else None,
+        lambda case: f"{_rounds(n)} of debate" if case.rounds[-1].index >= n else None,
         lambda index, answers: index >= n,
         last=n,
     )
+
+
+# ---- agreement --------------------------------------------------------------------------------------------------
 
 
 def unanimous() -> StopRule:
     """All present voices give one answer. An abstention or an answer that cannot be read is no agreement."""
 
     def check(case: Case) -> Reason:
-        present = [turn for turn in case.rounds[-1].final.values() if turn.reply is not None]
-        values = {turn.value for turn in present}
+        values = {turn.value for turn in _present(case.rounds[-1])}
         return "unanimous" if len(values) == 1 and None not in values else None
 
-    return StopRule("unanimous", check, lambda index, answers: len(answers) < 2 and None not in answers)
+    return StopRule("unanimous", check, _one_kind)
 
 
 def quorum(share: float) -> StopRule:
-    """At least this share of all agents, absent ones included, gives one answer."""
-    if not 0 < share <= 1:
-        raise InputError(f"quorum({share}): needs a share between 0 and 1.")
+    """At least this share of all agents gives one answer. Absent voices and those without an answer count as agents,
+    so they stand in its way; `agreement` leaves them out."""
+    _share("quorum", share)
 
     def check(case: Case) -> Reason:
-        answers = [value for value in case.rounds[-1].answers.values()]
-        most = max((answers.count(value) for value in set(answers) - {None}), default=0)
-        return f"{most} of {len(answers)} agree" if most >= math.ceil(share * len(answers) - 1e-9) and most else None
+        most, total = _most(case.rounds[-1])
+        return f"{most} of {total} agree" if most and most >= math.ceil(share * total - _EPS) else None
 
-    return StopRule(f"quorum({share})", check)
+    return StopRule(f"quorum({share:g})", check, _one_vote if share == 1 else _always)
+
+
+def supermajority(share: float = 2 / 3) -> StopRule:
+    """Strictly more than this share of all agents gives one answer, absent voices counted as in `quorum`: with 2/3 as
+    in DyLAN (Liu et al. 2023, arXiv 2310.02170), with 1/2 an absolute majority."""
+    if not 0 < share < 1:
+        raise InputError(f"supermajority({share}): needs a share between 0 and 1, and less than 1.")
+
+    def check(case: Case) -> Reason:
+        most, total = _most(case.rounds[-1])
+        return f"{most} of {total} agree, more than {share:.0%}" if most > share * total + _EPS else None
+
+    return StopRule(f"supermajority({share:g})", check)
+
+
+def agreement(share: float) -> StopRule:
+    """At least this share of the present voices that gave an answer gives one and the same. Unlike for `quorum`, absent
+    voices, abstentions and answers that cannot be read are left out, so that 2 voices of 5 can be in full agreement:
+    join it with `quorum` where that is too few."""
+    _share("agreement", share)
+
+    def check(case: Case) -> Reason:
+        answers = _votes(case.rounds[-1])
+        most = max(Counter(answers).values(), default=0)
+        found = most and most >= math.ceil(share * len(answers) - _EPS)
+        return f"{most} of {len(answers)} given answers agree" if found else None
+
+    return StopRule(f"agreement({share:g})", check, _one_kind if share == 1 else _always)
+
+
+def entropy(max: float) -> StopRule:
+    """The answers of the present voices have a Shannon entropy of at most `max` bits. Voices without an answer count as
+    one further kind of answer; where nobody gave one, it does not stop."""
+    if not 0 <= max < math.inf:
+        raise InputError(f"entropy({max}): needs a number of bits, at least 0.")
+
+    def check(case: Case) -> Reason:
+        bits = _entropy(case.rounds[-1])
+        if bits is None or bits > max + _EPS:
+            return None
+        return f"the answers' entropy is {bits:.2f} bits, at most {max:g}"
+
+    return StopRule(f"entropy({max:g})", check, _one_kind if max == 0 else _always)
+
+
+def spread(max: float, of: Literal["range", "iqr"] = "range") -> StopRule:
+    """Numeric answers lie close together, as a panel of the Delphi method ends (Dalkey and Helmer 1963): from the least
+    to the greatest, or from the lower to the upper quartile (`iqr`), they differ by at most `max` times their median.
+    Voices without an answer are left out; with fewer than two numbers, or an answer that is no number, it never stops.
+    """
+    if not 0 <= max < math.inf:
+        raise InputError(f"spread({max}): needs a number, at least 0.")
+
+    def check(case: Case) -> Reason:
+        values = [_number(value) for value in _votes(case.rounds[-1])]
+        numbers = sorted(value for value in values if value is not None)
+        if len(numbers) < _max(2, len(values)):
+            return None
+        quarters = (0.25, 0.75) if of == "iqr" else (0.0, 1.0)
+        low, middle, high = (_quantile(numbers, q) for q in (quarters[0], 0.5, quarters[1]))
+        wide = high - low
+        found = wide == 0 or (middle != 0 and wide / abs(middle) <= max + _EPS)
+        what = "the quartiles of the answers" if of == "iqr" else "the answers"
+        return f"{what} {low:g} to {high:g} are within {max:g} of their median {middle:g}" if found else None
+
+    def may_stop(index: int, answers: Mapping[str | None, int]) -> bool:
+        values = [_number(value) for value in answers if value is not None]
+        numbers = [value for value in values if value is not None]
+        if len(numbers) < len(values):
+            return False
+        if of == "iqr" or not numbers or (low := min(numbers)) == (high := _max(numbers)):
+            return True
+        # the least it can become: if all others give the answer that is furthest from zero, or one that is much further
+        return min(1.0, (high - low) / _max(abs(low), abs(high))) <= max + 2 * _EPS
+
+    return StopRule(f"spread({max:g}{', iqr' * (of == 'iqr')})", check, may_stop)
+
+
+# ---- no movement ------------------------------------------------------------------------------------------------
 
 
 def stable(k: int = 2) -> StopRule:
     """Nobody's answer has changed for `k` rounds."""
-    if k < 1:
-        raise InputError(f"stable({k}): needs at least 1 round.")
+    _whole("stable", k)
 
     def check(case: Case) -> Reason:
         recent = [dict(r.answers) for r in case.rounds[-k - 1 :]]
-        return f"no answer changed for {k} round{'s' * (k != 1)}" if len(recent) > k and _same(recent) else None
+        same = len(recent) > k and bool(recent[0]) and all(answers == recent[0] for answers in recent)
+        return f"no answer changed for {_rounds(k)}" if same else None
 
     return StopRule(f"stable({k})", check, lambda index, answers: index >= k)
 
@@ -162,8 +315,157 @@ def no_change() -> StopRule:
     return StopRule("no_change", made.check, made.may_stop)
 
 
-def _same(recent: Sequence[Mapping[str, str | None]]) -> bool:
-    return all(answers == recent[0] for answers in recent[1:])
+def oscillation(period: int = 2) -> StopRule:
+    """All answers have gone round in a circle of `period` rounds, twice: somebody gives one answer, then another, and
+    begins again."""
+    _whole("oscillation", period, 2)
+
+    def check(case: Case) -> Reason:
+        recent = [dict(r.answers) for r in case.rounds[-2 * period :]]
+        if len(recent) < 2 * period or recent[:period] != recent[period:]:
+            return None
+        moving = [name for name in recent[0] if len({answers.get(name) for answers in recent} - {None}) > 1]
+        if not moving:
+            return None
+        return f"the answers of {len(moving)} of {len(recent[0])} have gone round twice in {period} rounds"
+
+    return StopRule(f"oscillation({period})", check, lambda index, answers: index >= 2 * period - 1)
+
+
+def converging(eps: float, k: int = 2) -> StopRule:
+    """The entropy of the answers (see `entropy`) has changed by less than `eps` bits in each of the last `k` rounds:
+    the debate moves no more, whether or not it agrees."""
+    if not 0 < eps < math.inf:
+        raise InputError(f"converging({eps}): needs a number of bits, more than 0.")
+    _whole("converging", k)
+
+    def check(case: Case) -> Reason:
+        recent = case.rounds[-k - 1 :]
+        bits = [found for r in recent if (found := _entropy(r)) is not None]
+        if len(recent) <= k or len(bits) < len(recent):
+            return None
+        moved = max(abs(b - a) for a, b in pairwise(bits))
+        if moved >= eps:
+            return None
+        return f"the answers' entropy has moved by at most {moved:.2f} bits, less than {eps:g}, for {_rounds(k)}"
+
+    return StopRule(f"converging({eps:g}, {k})", check, lambda index, answers: index >= k)
+
+
+def repetition(similarity: float = 0.95) -> StopRule:
+    """Every present voice says again what it said the round before: the cosine of the word counts of its two texts is
+    at least `similarity`. The failure 'step repetition' of MAST (Cemri et al. 2025, arXiv 2503.13657)."""
+    _share("repetition", similarity)
+
+    def check(case: Case) -> Reason:
+        if len(case.rounds) < 2:
+            return None
+        before = {turn.agent: turn.reply for turn in _present(case.rounds[-2])}
+        least = 1.0
+        present = _present(case.rounds[-1])
+        for turn in present:
+            old = before.get(turn.agent)
+            if old is None or turn.reply is None:
+                return None
+            least = min(least, _cosine(old.text, turn.reply.text))
+            if least < similarity - _EPS:
+                return None
+        if not present:
+            return None
+        return f"all {len(present)} voices repeat themselves, with a similarity of at least {least:.2f}"
+
+    return StopRule(f"repetition({similarity:g})", check, lambda index, answers: index >= 1)
+
+
+# ---- what agents say of themselves ------------------------------------------------------------------------------
+
+
+def confident(p: float, of: Literal["mean", "all"] = "mean") -> StopRule:
+    """The present voices are confident of their answers: on average, or `all` of them, by at least `p`. A voice that
+    gives no answer, or no confidence, counts as not confident (0)."""
+    _share("confident", p)
+
+    def check(case: Case) -> Reason:
+        sure = [
+            turn.answer.confidence if turn.answer and turn.value is not None and turn.answer.confidence else 0.0
+            for turn in _present(case.rounds[-1])
+        ]
+        if not sure:
+            return None
+        found = min(sure) if of == "all" else sum(sure) / len(sure)
+        what = "least" if of == "all" else "mean"
+        return f"the {what} confidence is {found:.0%}, at least {p:.0%}" if found >= p - _EPS else None
+
+    return StopRule(f"confident({p:g}{', all' * (of == 'all')})", check, needs=("ask_confidence",))
+
+
+def declared() -> StopRule:
+    """Every present voice says that it is done: the last line 'Done: yes' or 'Done: no' of its text, or JSON object
+    with {"done": true}, whichever comes later, says yes."""
+
+    def check(case: Case) -> Reason:
+        present = _present(case.rounds[-1])
+        done = bool(present) and all(turn.reply is not None and is_done(turn.reply.text) for turn in present)
+        return f"all {len(present)} voices say that they are done" if done else None
+
+    return StopRule("declared", check, needs=("ask_done",))
+
+
+# no '>' before it: who quotes another's 'Done: yes' does not say it
+_DONE = re.compile(
+    r"^[ \t*_`#-]{0,20}done[ \t*_`]{0,10}[:=][ \t*_`]{0,10}(yes|no|true|false)\b(?![ \t*_`]{0,10}(?:/|\||or\b|and\b))",
+    re.IGNORECASE | re.MULTILINE,
+)
+_TAIL = 20_000  # characters of a text that are searched: it stands at the end
+
+
+def is_done(text: str) -> bool | None:
+    """Whether a text says that its author is done; None where it does not say."""
+    text = text[-_TAIL:]
+    found: tuple[int, bool] | None = None
+    for match in _DONE.finditer(text):
+        found = match.start(), match[1].lower() in ("yes", "true")
+    decoder, end = json.JSONDecoder(), 0
+    for start in [m.start() for m in re.finditer(r"\{", text)][-200:]:
+        if start < end:
+            continue
+        try:
+            value, end = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            continue
+        done = value.get("done") if isinstance(value, dict) else None
+        if isinstance(done, bool) and (found is None or start > found[0]):
+            found = start, done
+    return None if found is None else found[1]
+
+
+# ---- failures and budget ----------------------------------------------------------------------------------------
+
+
+def failures(n: int) -> StopRule:
+    """In the last round `n` or more voices were absent."""
+    _whole("failures", n)
+
+    def check(case: Case) -> Reason:
+        last = case.rounds[-1]
+        absent, total = len(last.absent), len(last.final)
+        return f"{absent} of {total} voices are absent, at least {n}" if absent >= n else None
+
+    return StopRule(f"failures({n})", check)
+
+
+def spent(share: float) -> StopRule:
+    """At least this share of the budget is used, of whichever limit is nearest. Without a budget it never stops."""
+    _share("spent", share)
+
+    def check(case: Case) -> Reason:
+        used = case.spent
+        return f"{used:.0%} of the budget is used, at least {share:.0%}" if used is not None and used >= share else None
+
+    return StopRule(f"spent({share:g})", check)
+
+
+# ---- by a model -------------------------------------------------------------------------------------------------
 
 
 class _Settled(BaseModel):
@@ -171,13 +473,23 @@ class _Settled(BaseModel):
     reason: str = ""
 
 
-def judge(model: Model, override: str | None = None) -> StopRule:
-    """A model with the `moderate` template says when the debate has settled. If it fails, the debate goes on, and the
-    verdict carries a warning."""
+def judge(model: Model, override: str | None = None, *, every: int = 1) -> StopRule:
+    """A model, or a person who stands in for one, says with the `moderate` template when the debate has settled. If it
+    fails, the debate goes on, and the verdict carries a warning.
+
+    Args:
+        model: who is asked.
+        override: a template in place of the shipped one: a path, or its text.
+        every: ask only after every n-th round, the first answers counted as the first: with 2 after rounds 1, 3, 5.
+    """
     frame = template("moderate", override, getattr(model, "prompts", None))
+    if every < 1:
+        raise InputError(f"judge(every={every}): must be at least 1.")
 
     async def check(case: Case) -> Reason:
         last = case.rounds[-1]
+        if (last.index + 1) % every:
+            return None
         peers = [s for s, _ in show(list(last.final.values()), View(), seed=case.seed, reader=-1, order=case.order)]
         values = {"question": case.question, "answer": case.answer, "peers": peers, "history": [], "round": last.index}
         prompt = frame.render(**{k: v for k, v in values.items() if k in NAMES["moderate"]})
@@ -191,7 +503,12 @@ def judge(model: Model, override: str | None = None) -> StopRule:
             return None
         return f"the judge: {settled.reason.strip()[:300] or 'settled'}" if settled.done else None
 
-    return StopRule("judge", check)
+    return StopRule(
+        "judge" if every == 1 else f"judge(every={every})",
+        check,
+        lambda index, answers: (index + 1) % every == 0,
+        asks=True,
+    )
 
 
 _PLAIN = re.compile(r"\s*(y|yes|n|no)\b(?!\s+(?:or|and)\b)[\s.,:;!-]*(.*)", re.IGNORECASE | re.DOTALL)
@@ -209,61 +526,209 @@ def _parse(text: str) -> _Settled:
         return _Settled(done=plain[1][0] in "yY", reason=" ".join(plain[2].split()))
 
 
+# ---- what the rules share ---------------------------------------------------------------------------------------
+
+_EPS = 1e-9  # shares are floats: 0.6 of 5 is 3
+_max = max  # some rules have an argument of that name
+
+
+def _always(index: int, answers: Mapping[str | None, int]) -> bool:
+    return True
+
+
+def _one_kind(index: int, answers: Mapping[str | None, int]) -> bool:
+    # a voice without a vote may be an absent one, which is left out
+    return len(answers) - (None in answers) < 2
+
+
+def _one_vote(index: int, answers: Mapping[str | None, int]) -> bool:
+    return len(answers) < 2 and None not in answers
+
+
+def _present(round: Round) -> list[Turn]:
+    return [turn for turn in round.final.values() if turn.reply is not None]
+
+
+def _votes(round: Round) -> list[str]:
+    return [value for value in round.answers.values() if value is not None]
+
+
+def _most(round: Round) -> tuple[int, int]:
+    """How many agents give the most frequent answer, and how many there are."""
+    return max(Counter(_votes(round)).values(), default=0), len(round.final)
+
+
+def _entropy(round: Round) -> float | None:
+    """Bits; None where nobody gave an answer."""
+    counts = Counter(turn.value for turn in _present(round))
+    total = counts.total()
+    if not total or counts[None] == total:
+        return None
+    return abs(sum(n / total * math.log2(n / total) for n in counts.values() if n))
+
+
+def _number(value: str | None) -> float | None:
+    try:
+        number = float(value or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _quantile(numbers: Sequence[float], q: float) -> float:
+    """Of sorted numbers, with linear interpolation."""
+    place = q * (len(numbers) - 1)
+    low = math.floor(place)
+    high = min(low + 1, len(numbers) - 1)
+    return numbers[low] + (numbers[high] - numbers[low]) * (place - low)
+
+
+def _cosine(a: str, b: str) -> float:
+    """Of word counts."""
+    one, two = (Counter(re.findall(r"\w+", text.casefold())) for text in (a, b))
+    if not one or not two:
+        return float(one == two)
+    dot = sum(n * two[word] for word, n in one.items())
+    return dot / math.sqrt(sum(n * n for n in one.values()) * sum(n * n for n in two.values()))
+
+
+def _rounds(n: int) -> str:
+    return f"{n} round{'s' * (n != 1)}"
+
+
+def _share(name: str, value: float) -> None:
+    if not 0 < value <= 1:
+        raise InputError(f"{name}({value}): needs a share between 0 and 1.")
+
+
+def _whole(name: str, value: int, least: int = 1) -> None:
+    if value < least:
+        raise InputError(f"{name}({value}): must be at least {least}.")
+
+
+# ---- from YAML --------------------------------------------------------------------------------------------------
+
 RULES: Mapping[str, Callable[..., StopRule]] = {
-    "rounds": rounds,
-    "unanimous": unanimous,
-    "quorum": quorum,
-    "stable": stable,
-    "no_change": no_change,
-}
+    made.__name__: made
+    for made in (
+        rounds, unanimous, quorum, supermajority, agreement, confident, entropy, spread, stable, no_change, converging,
+        oscillation, repetition, declared, failures, spent,
+    )
+}  # fmt: skip
+_LONGEST = 500
+_HUGE = 1e9
 
 
 def parse_stop(text: str, judges: Mapping[str, Model] | None = None) -> StopRule:
-    """A stop rule from its YAML form: `unanimous | stable(2) | rounds(4)`, `judge(MODEL)`.
+    """A stop rule from its YAML form: rules with numbers, words or keywords, joined by `|` and `&`, with parentheses:
+    `unanimous | stable(2) & quorum(share=2/3) | judge(MODEL, every=2) | rounds(4)`. Nothing in it is evaluated.
+
+    Args:
+        text: at most 500 characters.
+        judges: the models that `judge` may name.
 
     Raises:
         InputError: naming what is wrong.
     """
-    import ast
-
-    def build(node: ast.AST) -> StopRule:
-        if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.BitOr, ast.BitAnd)):
-            left, right = build(node.left), build(node.right)
-            return left | right if isinstance(node.op, ast.BitOr) else left & right
-        name, arguments = (node.func, node.args) if isinstance(node, ast.Call) and not node.keywords else (node, [])
-        if not isinstance(name, ast.Name):
-            raise InputError(f"stop: cannot read '{text[:80]}'; write rules like 'unanimous | rounds(4)'.")
-        if name.id == "judge":
-            key = arguments[0] if len(arguments) == 1 else None
-            who = key.id if isinstance(key, ast.Name) else key.value if isinstance(key, ast.Constant) else None
-            if not isinstance(who, str) or who not in (judges or {}):
-                known = ", ".join(judges or ()) or "none"
-                raise InputError(f"stop: judge needs one of the file's models, judge(NAME); there are {known}.")
-            return judge((judges or {})[who])
-        made = RULES.get(name.id)
-        if made is None:
-            near = _near(name.id, [*RULES, "judge"])
-            raise InputError(f"stop: unknown rule '{name.id[:40]}'{near}; there are {', '.join(RULES)}, judge.")
-        values: list[Any] = [a.value if isinstance(a, ast.Constant) else None for a in arguments]
-        if any(not isinstance(v, (int, float)) or isinstance(v, bool) for v in values):
-            raise InputError(f"stop: the argument of {name.id} must be a number.")
-        if any(isinstance(v, float) for v in values) and name.id != "quorum":
-            raise InputError(f"stop: the argument of {name.id} must be a whole number.")
-        try:
-            return made(*values)
-        except TypeError:
-            raise InputError(f"stop: {name.id} takes another number of arguments than {len(values)}.") from None
-
-    if len(text) > 500:
-        raise InputError("stop: the rule is longer than 500 characters.")
+    if len(text) > _LONGEST:
+        raise InputError(f"stop: the rule is longer than {_LONGEST} characters.")
+    if "#" in text:  # a comment would hide the lines after it, which are joined
+        raise _unreadable(text)
     try:
-        return build(ast.parse(text.strip(), mode="eval").body)
+        return _build(ast.parse(" ".join(text.split()), mode="eval").body, text, judges or {})
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise InputError(f"stop: cannot read '{text[:80]}'; write rules like 'unanimous | rounds(4)'.") from None
+        raise _unreadable(text) from None
+
+
+def _unreadable(text: str) -> InputError:
+    shown = "".join(c if c.isprintable() else " " for c in " ".join(text.split())[:80])
+    return InputError(f"stop: cannot read '{shown}'; write rules like 'unanimous | rounds(4)'.")
+
+
+def _build(node: ast.AST, text: str, judges: Mapping[str, Model]) -> StopRule:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.BitOr, ast.BitAnd)):
+        left, right = _build(node.left, text, judges), _build(node.right, text, judges)
+        return left | right if isinstance(node.op, ast.BitOr) else left & right
+    called = node if isinstance(node, ast.Call) else None
+    named = called.func if called else node
+    if not isinstance(named, ast.Name):
+        raise _unreadable(text)
+    name, args = named.id, list(called.args) if called else []
+    keywords = called.keywords if called else []
+    if name == "judge":
+        made = _judge(args.pop(0) if args else None, judges)
+    elif name in RULES:
+        made = RULES[name]
+    else:
+        near = _near(name, [*RULES, "judge"])
+        raise InputError(f"stop: unknown rule '{name[:40]}'{near}; there are {', '.join(RULES)}, judge.")
+    hints = {key: hint for key, hint in get_type_hints(made).items() if key != "return"}
+    defaults = {key: p.default for key, p in inspect.signature(made).parameters.items()}
+    if len(args) > len(hints):
+        raise InputError(f"stop: {name} takes another number of arguments than {len(args)}.")
+    given: dict[str, Any] = {}
+    for key, value in [*zip(hints, args, strict=False), *((k.arg, k.value) for k in keywords)]:
+        if key not in hints:
+            known = f"; it takes {', '.join(hints)}" if hints else ""
+            near = _near(key or "", list(hints))
+            raise InputError(f"stop: {name} has no argument '{(key or '**')[:40]}'{near}{known}.")
+        if key in given:
+            raise InputError(f"stop: {name} is given '{key}' twice.")
+        given[key] = _value(value, name, key, hints[key])
+    for key, default in defaults.items():
+        if key not in given and default is inspect.Parameter.empty:
+            raise InputError(f"stop: {name} needs its argument '{key}': {name}({', '.join(hints)}).")
+    return made(**given)
+
+
+def _judge(node: ast.AST | None, judges: Mapping[str, Model]) -> Callable[..., StopRule]:
+    who = node.id if isinstance(node, ast.Name) else node.value if isinstance(node, ast.Constant) else None
+    if not isinstance(who, str) or who not in judges:
+        near, known = _near(who, list(judges)) if isinstance(who, str) else "", ", ".join(judges) or "none"
+        raise InputError(f"stop: judge needs one of the file's models, judge(NAME){near}; there are {known}.")
+    model = judges[who]
+
+    def made(every: int = 1) -> StopRule:
+        return judge(model, every=every)
+
+    return made
+
+
+def _value(node: ast.AST, name: str, key: str, hint: object) -> Any:
+    """The value of an argument: a number or one of the words the rule takes."""
+    words = get_args(hint)
+    if words:
+        word = node.id if isinstance(node, ast.Name) else node.value if isinstance(node, ast.Constant) else None
+        if word not in words:
+            near = _near(word, words) if isinstance(word, str) else ""
+            raise InputError(f"stop: the argument {key} of {name} must be one of {', '.join(words)}{near}.")
+        return word
+    value = _figure(node)
+    if value is None:
+        raise InputError(f"stop: the argument {key} of {name} must be a number.")
+    if abs(value) > _HUGE:
+        raise InputError(f"stop: the argument {key} of {name} is too large.")
+    if hint is int and not isinstance(value, int):
+        raise InputError(f"stop: the argument {key} of {name} must be a whole number.")
+    return value
+
+
+def _figure(node: ast.AST) -> int | float | None:
+    """A number as it is written: 4, -1, 0.6, 2/3."""
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        positive = _plain(node.operand)
+        return None if positive is None else -positive
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+        top, bottom = _plain(node.left), _plain(node.right)
+        return top / bottom if top is not None and bottom and max(top, bottom) <= _HUGE else None
+    return _plain(node)
+
+
+def _plain(node: ast.AST) -> int | float | None:
+    value: object = node.value if isinstance(node, ast.Constant) else None
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def _near(word: str, words: Sequence[str]) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(word, words, 1)
+    close = difflib.get_close_matches(word[:80], words, 1)
     return f", did you mean '{close[0]}'" if close else ""

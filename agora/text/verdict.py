@@ -10,13 +10,15 @@ from agora.text.votes import Ruling
 
 
 def deciding(rounds: Sequence[Round], voters: Sequence[str], *, cut: bool) -> list[Turn]:
-    """The voters' turns of the last round; after a budget has cut it, each voter's last answer."""
+    """The voters' turns of the last round; after a budget has cut it, each voter's last answer. Who has left the debate,
+    or never answers, has no vote."""
     final = rounds[-1].final
+    voters = [name for name in voters if name in final]
     if not cut:
         return [final[name] for name in voters]
     turns = []
     for name in voters:
-        said = [r.final[name] for r in rounds if r.final[name].reply is not None]
+        said = [r.final[name] for r in rounds if name in r.final and r.final[name].reply is not None]
         turns.append(said[-1] if said else final[name])
     return turns
 
@@ -33,6 +35,8 @@ def conclude(
     question: str,
     model: str,
     run: str,
+    influence: float = 0.5,
+    planted: Sequence[str] = (),
 ) -> Verdict:
     """The verdict.
 
@@ -47,6 +51,8 @@ def conclude(
         question: what was debated.
         model: the debate's name.
         run: the run's id.
+        influence: share of the others that one agent may move before the verdict warns.
+        planted: adversaries among the agents.
     """
     supporters = [t for t in turns if t.reply is not None and t.value == ruling.answer and t.value is not None]
     best = max(supporters, key=lambda t: (t.answer.confidence or 0.0) if t.answer else 0.0, default=None)
@@ -55,6 +61,14 @@ def conclude(
     share = ruling.support.get(ruling.answer, 0.0) / total if ruling.answer is not None and total else None
     absent = tuple(turn.agent for turn in turns if turn.reply is None)
     notes = list(warnings)
+    made = changes(rounds)
+    notes += _moved(made, [t.agent for t in rounds[0].final.values()] if rounds else [], influence)
+    for name in planted:
+        held = next((t.value for t in turns if t.agent == name), None)
+        won = held is not None and held == ruling.answer
+        notes.append(
+            f"{name} was planted as an adversary, and its answer {'was adopted' if won else 'was not adopted'}"
+        )
     if absent:
         notes.append(f"reached without {', '.join(absent)}")
     unread = [t.agent for t in turns if t.answer is not None and t.answer.why_none == "unparsed"]
@@ -78,7 +92,7 @@ def conclude(
         reason=f"{stop}; {ruling.how}",
         initial=initial.answer,
         initial_support=MappingProxyType(dict(initial.support)),
-        changes=tuple(changes(rounds)),
+        changes=tuple(made),
         rounds=tuple(rounds),
         absent=absent,
         warnings=tuple(notes),
@@ -101,3 +115,19 @@ def changes(rounds: Sequence[Round]) -> list[Change]:
                 found.append(Change(name, round.index, old.value, turn.value, tuple(dict.fromkeys(whose))))
             before[name] = turn
     return found
+
+
+def _moved(made: Sequence[Change], names: Sequence[str], influence: float) -> list[str]:
+    """A warning for an agent that moved more of the others than one should: a change counts for those who were read and
+    held the new answer, in equal parts."""
+    moved: dict[str, dict[str, float]] = {}
+    for change in made:
+        for name in change.read:
+            others = moved.setdefault(name, {})
+            others[change.agent] = max(others.get(change.agent, 0.0), 1 / len(change.read))
+    others_there = len(names) - 1
+    return [
+        f"{name} alone moved {sum(by.values()):.3g} of the {others_there} others"
+        for name, by in moved.items()
+        if others_there > 1 and sum(by.values()) > influence * others_there
+    ]

@@ -906,6 +906,26 @@ def test_the_seed_is_dropped_in_a_stream_too(serve: Serve) -> None:
     assert [body.get("seed") for body in vendor.bodies] == [3, None]
 
 
+# ---- clients ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.anyio
+async def test_a_hundred_first_calls_make_one_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    vendor, made = Vendor([OPENAI], []), list[Any]()
+
+    def http(on_asyncio: bool) -> Any:
+        made.append(httpx2.AsyncClient(transport=httpx2.MockTransport(vendor.handle)))
+        return made[-1]
+
+    monkeypatch.setattr(endpoint, "_http", http)
+    asked = [model("openai", base_url=f"http://localhost:{port}/v1") for port in range(1, 5)]
+    async with anyio.create_task_group() as group:
+        for i in range(100):
+            group.start_soon(asked[i % 4].answer, ASK)
+    assert len(vendor.asked) == 100
+    assert len(made) == 1
+
+
 # ---- as a file writes it ----------------------------------------------------------------------------------------
 
 

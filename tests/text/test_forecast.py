@@ -14,7 +14,19 @@ from agora.budget import Price
 from agora.calls import estimate_tokens
 from agora.records import Usage
 from agora.text.forecast import Forecast, forecast
-from agora.text.stop import judge, rounds, stable, unanimous
+from agora.text.stop import (
+    confident,
+    converging,
+    declared,
+    failures,
+    judge,
+    oscillation,
+    repetition,
+    rounds,
+    spread,
+    stable,
+    unanimous,
+)
 
 
 class Priced:
@@ -42,13 +54,25 @@ def group(n: int, **options: Any) -> list[Agent]:
         (rounds(2), 9, 9),
         (stable(1) | rounds(5), 6, 18),
         (unanimous() & stable(1) | rounds(4), 6, 15),
-        (judge(Priced()) | rounds(2), 3 + 1, 9 + 3),
+        (judge(Priced()) | rounds(2), 3 + 1, 9 + 2),
     ],
 )
 @pytest.mark.parametrize("answer", ["number", "text", "json", "yes_no", Choice(["A", "B"])])
 def test_calls_between_agreement_and_none(stop: Any, least: int, most: int, answer: Any) -> None:
     found = made(Debate(group(3), answer=answer, moderator=Moderator(stop)))
     assert (found.least.calls, found.most.calls) == (least, most)
+
+
+@pytest.mark.parametrize(
+    ("stop", "least"),
+    [
+        (spread(0.5), 3), (repetition(), 6), (converging(0.1), 9), (declared(), 3), (confident(0.9), 3),
+        (declared() & confident(1.0, of="all"), 3), (oscillation(), 12), (failures(1), 12),
+    ],
+)  # fmt: skip
+def test_what_stand_ins_say_ends_no_longest_run(stop: Any, least: int) -> None:
+    found = made(Debate(group(3), answer="number", moderator=Moderator(stop | rounds(3))))
+    assert (found.least.calls, found.most.calls) == (least, 12)
 
 
 def test_judges_phases_and_nested_debates_count() -> None:
