@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 Point = tuple[float, float]
 Where = Literal["out", "beside", "free"]  # names on the outer side of a circle, beside their agents, wherever is room
+LOOKED_INTO = 100_000  # edges up to which a shape is looked for
 SPRINGS = 500  # agents up to which springs are tried; networkx needs scipy for more
 
 
@@ -23,6 +24,8 @@ def place(topology: Topology, gap: float, line: float) -> tuple[list[Point], Whe
         line: pixels from one agent to the next where names stand one under the other.
     """
     n = len(topology.agents)
+    if topology.edge_count > LOOKED_INTO:
+        return _circle(n, line), "out"
     order = {agent: i for i, agent in enumerate(topology.agents)}
     reads = [[order[u] for u in topology.reads(v)] for v in topology.agents]
     links: list[set[int]] = [set(read) for read in reads]
@@ -32,7 +35,8 @@ def place(topology: Topology, gap: float, line: float) -> tuple[list[Point], Whe
     degrees = sum(map(len, links))
     if n < 3 or not degrees:
         return (_row(n, gap), "beside") if 0 < n < 3 else (_circle(n, line), "out")
-    mutual = all(v in links[u] and v in reads[u] for v, read in enumerate(reads) for u in read)
+    read_by = [set(read) for read in reads]
+    mutual = all(v in read_by[u] for v, read in enumerate(reads) for u in read)
     if mutual and degrees == 2 * (n - 1) and (rings := _rings(links)) is not None:
         if len(rings) > 2 and max(map(len, rings)) <= 8:
             return _rows(rings, links, gap, 84), "beside"

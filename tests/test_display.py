@@ -20,8 +20,8 @@ from agora.text.stop import rounds
 from agora.text.topology import BUILDERS, Topology, build
 
 HOSTILE = (
-    "<script>alert(1)</script>", "__class__", "]]>&\"'", "x" * 80, "名前" * 30, "عربي", "a\x00\x1b\ud800b", "e\u0301" * 40,
-    "url(#a)", "\u202eevil",
+    "<script>alert(1)</script>", "__class__", "]]>&\"'", "x" * 80, "名前" * 30, "عربي", "a\x00\x1b\ud800b",
+    "e\u0301" * 40, "url(#a)", "\u202eevil",
 )  # fmt: skip
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -138,12 +138,12 @@ def test_families_have_colours_and_then_shapes() -> None:
 
 
 def test_large_graphs_are_drawn_in_time() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     for name in ("complete", "small_world", "layered", "tree", "isolated", "mlp"):
         svg = topology_svg(build(name, [str(i) for i in range(1200)]))
         assert len(svg) < 4_000_000
         drawn(svg)
-    assert time.perf_counter() - start < 15
+    assert time.process_time() - start < 5
 
 
 def test_a_page() -> None:

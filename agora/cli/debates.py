@@ -202,7 +202,8 @@ def check(file: Path, question: str | None, settings: tuple[str, ...], as_json: 
         by_model = {name: asdict(usage) for name, usage in made.models.items()}
         by_phase = {name: asdict(usage) for name, usage in made.phases.items()}
         data = {**figures, "reads": reads, "rounds": last, "calls": calls, "question": asked, "predicted": predicted,
-                "models": by_model, "phases": by_phase, "reply_tokens": made.reply_tokens, "unknown": unknown}  # fmt: skip
+                "models": by_model, "phases": by_phase, "reply_tokens": made.reply_tokens,
+                "unknown": unknown}  # fmt: skip
         print(json.dumps(data))
         return
     click.echo(f"{file}: valid")

@@ -14,12 +14,12 @@ from agora import answers
 from agora.budget import Budget
 from agora.config.models import Context, Named, checked, load_model, settings_of
 from agora.config.reading import Path_, explain, override, parse, read
-from agora.config.schema import AgentSpec, DebateFile, DialSpec, GatesSpec, Phases, PhaseSpec, VoteSpec
+from agora.config.schema import AgentSpec, DebateFile, DialSpec, GatesSpec, JudgeSpec, Phases, PhaseSpec, VoteSpec
 from agora.errors import AgoraError, ConfigError, InputError
 from agora.prompts import template
 from agora.text.agent import Agent, View
 from agora.text.debate import Debate
-from agora.text.moderator import ByModel, Decision, Moderator, Vote
+from agora.text.moderator import ByModel, Decision, Distribution, Moderator, Pairwise, Select, Steer, Vote
 from agora.text.protocol import KINDS, Dial, Gates, Phase, Protocol, Prune, Schedule
 from agora.text.stop import parse_stop
 from agora.text.topology import build
@@ -87,6 +87,7 @@ class _Builder:
         self.spec, self.lines, self.file, self.context = spec, lines, file, context
         self.folder = context.folder
         context.models = self.models = Named(spec.models, context)
+        self.made: Protocol | None = None
         self.groups: dict[str, list[str]] = {}  # each agent, and each group of agents, by name
 
     def at(self, error: AgoraError, *path: str | int) -> ConfigError:
@@ -108,7 +109,7 @@ class _Builder:
         except AgoraError as error:
             raise self.at(error, "answer") from None
         try:
-            protocol = self.protocol()
+            protocol = self.made = self.protocol()
         except AgoraError as error:
             raise self.at(error, "protocol") from None
         moderator = self.moderator()
@@ -206,9 +207,9 @@ class _Builder:
         if isinstance(reads, list) or reads not in ("peers", "all", "none"):
             reads = self.members(reads, "reads")
         given = self.template(spec.template)
+        view = View(**spec.view.model_dump()) if spec.view else None
         phase = Phase(
-            kind, spec.name, self.members(spec.who, "who"), reads, View(**spec.view.model_dump()) if spec.view else None,
-            given, spec.gives, spec.first, spec.last, spec.every,
+            kind, spec.name, self.members(spec.who, "who"), reads, view, given, spec.gives, spec.first, spec.last, spec.every,
         )  # fmt: skip
         if given is not None:
             template(kind, given)  # a wrong one is found now
@@ -251,17 +252,46 @@ class _Builder:
             raise self.at(error, "moderator", "decide") from None
 
     def decide(self, value: Any) -> Decision:
-        if value == "plurality":
-            return Vote()
-        if value == "confidence":
-            return Vote(weight="confidence")
+        simple: dict[str, Decision] = {
+            "plurality": Vote(), "confidence": Vote(weight="confidence"), "distribution": Distribution(),
+        }  # fmt: skip
+        if isinstance(value, str):
+            return simple[value]
         if len(value) != 1:
-            raise InputError("decide: names one of vote, judge, synthesis.")
+            raise InputError("decide: names one of vote, judge, synthesis, select, overton, steer.")
         (kind, options), *_ = value.items()
         if kind == "vote":
-            return Vote(**checked(options or {}, VoteSpec).model_dump())
-        model = load_model(options, context=self.context)
-        return ByModel(model, "judge" if kind == "judge" else "aggregate")
+            return self.vote(checked(options or {}, VoteSpec))
+        if kind == "steer":
+            if options not in self.groups or len(self.groups[options]) != 1:
+                near = difflib.get_close_matches(str(options), self.groups, 1)
+                hint = f"Did you mean '{near[0]}'?" if near else None
+                raise InputError(f"steer: there is no agent '{str(options)[:40]}'.", hint=hint)
+            return Steer(options)
+        given = options if isinstance(options, dict) and "model" in options else {"model": options}
+        spec = checked(given, JudgeSpec)
+        model, override = load_model(spec.model, context=self.context), self.template(spec.template)
+        names = {"judge": "compare" if spec.pairwise else "judge", "synthesis": "aggregate"}
+        name = names.get(kind, kind)
+        if override is not None:
+            template(name, override)  # a wrong one is found now
+        if kind == "select":
+            return Select(model, override)
+        if spec.pairwise:
+            return Pairwise(model, spec.named, override=override)
+        return ByModel(model, name, override, spec.named, spec.history, spec.threshold)
+
+    def vote(self, spec: VoteSpec) -> Vote:
+        strangers = [name for name in spec.accuracies if name not in self.groups]
+        if strangers:
+            raise InputError(f"accuracies: there is no agent '{strangers[0][:40]}'.")
+        asked = {phase.gives for phase in self.made.all_phases} if self.made else set()
+        wants = "scores" if spec.rule in ("approval", "score", "cumulative") else "ranking"
+        ballots = spec.rule not in ("plurality", "majority", "supermajority", "trajectory", "medoid")
+        if ballots and not asked & {wants, "scores"}:
+            phase = "score" if wants == "scores" else "rank"
+            raise InputError(f"{spec.rule}: no phase asks for {wants}.", hint=f"Add one: closing: [{phase}].")
+        return Vote(**spec.model_dump())
 
 
 def _dial(value: float | DialSpec | None) -> Dial | None:

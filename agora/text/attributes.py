@@ -29,20 +29,20 @@ def checked(given: Any, where: str) -> dict[str, Any]:
     for key in given:
         if key not in ATTRIBUTES:
             raise TopologyError(f"{where}: unknown attribute '{str(key)[:40]}'.", hint=near(key, ATTRIBUTES))
-    given = dict(given)
+    kept: dict[str, Any] = dict(given)
     if "delay" in given:
         delay = _number(given["delay"])
         if delay is None or delay != int(delay) or not 0 <= delay <= 10_000:
             raise TopologyError(f"{where}: delay is a whole number of rounds, not {str(given['delay'])[:40]!r}.")
-        given["delay"] = int(delay)
+        kept["delay"] = int(delay)
     if "probability" in given:
         p = _number(given["probability"])
         if p is None or not 0 <= p <= 1:
             raise TopologyError(f"{where}: probability is between 0 and 1, not {str(given['probability'])[:40]!r}.")
-        given["probability"] = p
+        kept["probability"] = p
     if "view" in given and not isinstance(given["view"], (str, Mapping)):
         raise TopologyError(f"{where}: view is a name or a mapping such as {{text: answer}}.")
-    return given
+    return kept
 
 
 def _number(value: Any) -> float | None:

@@ -101,7 +101,7 @@ class Run:
             self.order,
             self._board,
             debate.moderator.last,
-            getattr(stop, "asks_done", False),
+            stop.needs,
         )
         self._out: set[str] = set()  # agents that have left
         self._left: dict[int, int] = {}  # turns that are still to come in a round
@@ -206,9 +206,8 @@ class Run:
                 if out:
                     self.warn(f"after round {round.index} {', '.join(out)} left the debate")
             if protocol.memory == "summary" and protocol.summariser is not None:
-                self._reader.minutes[round.index] = await minutes(
-                    protocol.summariser, round, self, self._reader.minutes.get(round.index - 1)
-                )
+                before = self._reader.minutes.get(round.index - 1)
+                self._reader.minutes[round.index] = await minutes(protocol.summariser, round, self, before)
         except BudgetError as error:
             self._cut(error)
 
@@ -329,9 +328,8 @@ class Run:
             await self._wait(barrier, len(barrier))
         needs = self.plan.needs(name, index, phase, self._board)
         if self._out:
-            needs = replace(
-                needs, **{f: tuple(k for k in getattr(needs, f) if self._there(k)) for f in ("must", "may")}
-            )
+            must, may = (tuple(key for key in keys if self._there(key)) for keys in (needs.must, needs.may))
+            needs = replace(needs, must=must, may=may, enough=min(needs.enough, len(may)))
         if not needs.may or self._recorder is None:
             await self._ready(needs)
             return self.plan.readable(needs, self._board)

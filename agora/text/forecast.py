@@ -68,7 +68,7 @@ async def _rehearse(
     rehearsed, stop = copy.copy(debate), debate.moderator.stop
     if not agree:
         most = limit - 1 if rounds > limit else debate.moderator.limit
-        rehearsed.moderator = replace(debate.moderator, limit=most)
+        rehearsed.moderator = replace(debate.moderator, stop=never(stop), limit=most)
     needs = stop.needs if agree else ()
     sure = ["Confidence: 100%"] * ("ask_confidence" in needs) + ["Done: yes"] * ("ask_done" in needs)
     used: dict[str, Usage] = {}

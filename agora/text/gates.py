@@ -133,7 +133,7 @@ def _values(run: Run, peers: Sequence[Any]) -> dict[str, Any]:
 def digests_of(protocol: Protocol, topology: Topology) -> str | None:
     """The kind of digest that some view shows: 'summary' or 'claims'."""
     views = [protocol.view, *(phase.view for phase in protocol.all_phases if phase.view is not None)]
-    texts = {view.text for view in views}
+    texts: set[str] = {view.text for view in views}
     if topology.attributed:
         given = [topology.attributes(u, v).get("view") for u, v in topology.edges]
         texts |= {view if isinstance(view, str) else (view or {}).get("text", "full") for view in given}

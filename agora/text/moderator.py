@@ -1,64 +1,14 @@
-"""The moderator: when a debate is over (`agora.text.stop`), and the decision at the end."""
+"""The moderator: when a debate is over (`agora.text.stop`), and how it is decided (`agora.text.decisions`)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from agora.answers import extract
-from agora.errors import AgoraError, InputError
-from agora.model import Model
-from agora.prompts import NAMES, template
-from agora.records import Message, Turn
-from agora.text.agent import View, show
-from agora.text.stop import Case, StopRule, rounds, unanimous
-from agora.text.votes import Ruling, Ties, Weight, plurality
+from agora.errors import InputError
+from agora.text.decisions import ByModel, Decision, Distribution, Pairwise, Select, Steer, Vote
+from agora.text.stop import StopRule, rounds, unanimous
 
-
-@dataclass(frozen=True, slots=True)
-class Vote:
-    """Decide by plurality; see `votes.plurality`."""
-
-    weight: Weight = "one"
-    ties: Ties = "initial"
-
-    async def decide(self, case: Case, turns: Sequence[Turn]) -> Ruling:
-        initial = list(case.rounds[0].final.values()) if case.rounds else []
-        return plurality(turns, weight=self.weight, ties=self.ties, initial=initial, seed=case.seed)
-
-
-@dataclass(frozen=True, slots=True)
-class ByModel:
-    """Decide by a model: 'judge' picks by the reasons, 'aggregate' writes a synthesis. Falls back on plurality, with a
-    warning, where the model fails or its answer cannot be read."""
-
-    model: Model
-    template: str = "judge"
-    override: str | None = None
-
-    async def decide(self, case: Case, turns: Sequence[Turn]) -> Ruling:
-        frame = template(self.template, self.override, getattr(self.model, "prompts", None))
-        peers = [s for s, _ in show(list(turns), View(), seed=case.seed, reader=-1, order=case.order)]
-        values = {"question": case.question, "answer": case.answer, "peers": peers, "history": []}
-        prompt = frame.render(**{k: v for k, v in values.items() if k in NAMES[self.template]})
-        vote = await Vote().decide(case, turns)
-        try:
-            reply = await case.ask(self.model, self.template, [Message("user", prompt)])
-        except AgoraError as error:
-            case.warn(f"the {self.template} failed, so the vote decided: {error}")
-            return vote
-        answer = extract(case.answer, reply)
-        if answer.why_none == "unparsed":
-            case.warn(f"the {self.template}'s answer could not be read, so the vote decided.")
-            return vote
-        return Ruling(answer.value, vote.support, f"decided by the {self.template}", reply.text)
-
-
-class Decision(Protocol):
-    """How the last answers become a verdict."""
-
-    async def decide(self, case: Case, turns: Sequence[Turn]) -> Ruling: ...
+__all__ = ["ByModel", "Decision", "Distribution", "Moderator", "Pairwise", "Select", "Steer", "Vote"]
 
 
 @dataclass(frozen=True)

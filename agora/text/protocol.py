@@ -90,7 +90,8 @@ class Phase:
     def __post_init__(self) -> None:
         if self.kind not in KINDS and (self.template is None or self.gives is None):
             raise InputError(
-                f"phases: '{self.kind[:40]}' is none of {', '.join(KINDS)}; a phase of your own needs template and gives."
+                f"phases: '{self.kind[:40]}' is none of {', '.join(KINDS)}.",
+                hint="A phase of your own needs template and gives.",
             )
         if self.every < 1 or self.first < 0 or (self.last is not None and self.last < self.first):
             raise InputError(f"phases: {self.kind[:40]}: first, last and every must be in order, and every at least 1.")
@@ -339,7 +340,7 @@ class Plan:
         return self.topology.at(round, self.seed).reads(agent)
 
     def needs(self, agent: str, round: int, phase: Phase, board: Mapping[Key, Turn]) -> Needs:
-        """What the turn of an agent waits for; its own earlier turns, which are there, included where it may read them."""
+        """What the turn of an agent waits for, its own earlier turns, which are there, included where it reads them."""
         schedule, name = self.protocol.schedule, phase.name
         peers = self.readers_of(agent, round, phase)
         if not peers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ class Reader:
         order: each agent's number.
         board: what has been said so far; grows while the run goes on.
         last: the last round there can be.
-        ask_done: agents are asked whether they are done.
+        asks: what stop rules need agents to say: 'ask_done', 'ask_confidence'.
     """
 
     def __init__(
@@ -34,12 +34,12 @@ class Reader:
         order: Mapping[str, int],
         board: Mapping[Key, Turn],
         last: int,
-        ask_done: bool,
+        asks: Collection[str] = (),
     ) -> None:
         self.plan, self.protocol, self.seed = plan, plan.protocol, plan.seed
         self.question, self.answer, self.order, self.board = question, answer, order, board
-        self.last, self.ask_done = last, ask_done
-        self.minutes: dict[int, str] = {}  # the running summary after each round
+        self.last, self.asks = last, asks
+        self.minutes: dict[int, str | None] = {}  # the running summary after each round
 
     def prompt(
         self, agent: Agent, index: int, phase: Phase, read: list[Turn]
@@ -75,8 +75,8 @@ class Reader:
             "round": index,
             "phase": phase.name,
             "answer": self.answer,
-            "ask_confidence": protocol.view.confidence,
-            "ask_done": self.ask_done,
+            "ask_confidence": protocol.view.confidence or "ask_confidence" in self.asks,
+            "ask_done": "ask_done" in self.asks,
             "agreement": protocol.agreement.at(index, self.last) if protocol.agreement else None,
             "contentiousness": protocol.contentiousness.at(index, self.last) if protocol.contentiousness else None,
             "peers": [shown for shown, _ in peers],
@@ -126,7 +126,7 @@ class Reader:
         """What else those who are read have said since the reader last spoke: critiques, questions, summaries."""
         mine = self.plan.before(me, index, phase.name)
         since = self._place(mine) if mine is not None else (0, 0)
-        found = []
+        found: list[Turn] = []
         for turn in read:
             spot: Key | None = (turn.agent, turn.round, turn.phase)
             said = []

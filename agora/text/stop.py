@@ -175,7 +175,10 @@ def never(stop: StopRule) -> StopRule:
             await leaf(case)
         return None
 
-    return StopRule("never", check, last=stop.last, needs=stop.needs)
+    def may_stop(index: int, answers: Mapping[str | None, int]) -> bool:
+        return bool(asking) or (stop.last is not None and index >= stop.last)
+
+    return StopRule("never", check, may_stop, last=stop.last, needs=stop.needs)
 
 
 # ---- by number of rounds ----------------------------------------------------------------------------------------

@@ -315,7 +315,7 @@ def test_networkx_graphs_and_their_data() -> None:
     assert build(nx.DiGraph([("a", "b")]), ABCD).edges == (("a", "b"),)
     assert set(build(nx.Graph([("a", "b")]), ABCD).edges) == {("a", "b"), ("b", "a")}
     assert build(nx.path_graph(4, nx.DiGraph), ABCD).edges == build("chain", ABCD).edges
-    graph = nx.Graph()
+    graph: Any = nx.Graph()
     graph.add_edge("a", "b", weight=3, delay=1, colour="red")
     topology = build(graph, ABCD)
     assert dict(topology.attributes("a", "b")) == dict(topology.attributes("b", "a")) == {"delay": 1}
@@ -434,7 +434,7 @@ def test_diameter(n: int, expected: int | None) -> None:
 
 def test_ten_thousand_agents() -> None:
     agents = [f"agent {i}" for i in range(10_000)]
-    start = time.perf_counter()
+    start = time.process_time()
     for value in (
         "ring",
         "tree",
@@ -443,16 +443,16 @@ def test_ten_thousand_agents() -> None:
         {"edges": [[u, v] for u, v in build("ring", agents).edges]},
     ):
         topology = build(value, agents)
-    assert time.perf_counter() - start < 5  # five of them, on a busy machine
-    start = time.perf_counter()
+    assert time.process_time() - start < 5  # five of them, on a busy machine
+    start = time.process_time()
     for agent in agents:
         topology.reads(agent)
         topology.at(1, 0)
-    assert time.perf_counter() - start < 0.5
-    for value in ("small_world", "barabasi_albert", "k_regular", {"random_graph": {"p": 0.0004}}):
-        start = time.perf_counter()
-        assert build(value, agents).edge_count < 60_000
-        assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 0.5
+    for drawn in ("small_world", "barabasi_albert", "k_regular", {"random_graph": {"p": 0.0004}}):
+        start = time.process_time()
+        assert build(drawn, agents).edge_count < 60_000
+        assert time.process_time() - start < 2
     assert topology.figures()["isolated"] == []
 
 
@@ -471,18 +471,18 @@ def test_two_thousand_who_all_read_each_other_take_no_memory() -> None:
 def test_a_graph_too_large_is_refused_at_once() -> None:
     agents = [str(i) for i in range(10_000)]
     for value in ("random_graph", {"random_dag": {"m": 40_000_000}}):
-        start = time.perf_counter()
+        start = time.process_time()
         with pytest.raises(TopologyError, match="edges"):
             build(value, agents)
-        assert time.perf_counter() - start < 1
+        assert time.process_time() - start < 1
 
 
 # ---- files ------------------------------------------------------------------------------------------------------
 
-WRITERS: dict[str, Callable[[Any, Path], None]] = {
+WRITERS: dict[str, Callable[[Any, Path], Any]] = {
     ".graphml": nx.write_graphml_xml,
     ".gexf": nx.write_gexf,
-    ".json": lambda graph, path: path.write_text(json.dumps(nx.node_link_data(graph))) and None,
+    ".json": lambda graph, path: path.write_text(json.dumps(nx.node_link_data(graph))),
 }
 
 
@@ -509,8 +509,8 @@ def test_files_that_networkx_writes(kind: str, directed: bool, tmp_path: Path) -
         ("g.csv", "Source,Target,Weight\na,b,1\nc,a,2\n", "ab ca"),
         ("g.csv", '# nothing\n"a", "b"\n', "ab"),
         ("g.TXT", "a b", "ab"),
-        ("g.json", '{"directed": true, "nodes": [{"id": 1, "label": "a"}, {"id": 2, "name": "b"}, {"id": 3, "name": "c"}'
-         '], "links": [{"source": 1, "target": 2}]}', "ab"),
+        ("g.json", '{"directed": true, "nodes": [{"id": 1, "label": "a"}, {"id": 2, "name": "b"}, {"id": 3, "name": '
+         '"c"}], "links": [{"source": 1, "target": 2}]}', "ab"),
         ("g.graphml", '<graphml><graph edgedefault="undirected"><node id="a"/><node id="b"/><node id="c"/>'
          '<edge source="a" target="b" directed="true"/><edge source="b" target="c"/></graph></graphml>', "ab bc cb"),
         ("g.graphml", '<graphml xmlns="http://graphml.graphdrawing.org/xmlns" xmlns:y="http://www.yworks.com/xml">'
@@ -584,10 +584,10 @@ THREE = '<node id="a"/><node id="b"/><node id="c"/>'
 def test_wrong_files_are_one_sentence(name: str, content: str | bytes | None, word: str, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(TopologyError, match=word) as caught:
         build({"file": name}, ABC, tmp_path)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(f"the graph in {name} ")
 
