@@ -11,7 +11,7 @@ import agora
 
 ORDER = [
     "errors", "records", "model", "answers", "prompts", "journal", "store", "budget", "calls", "models", "text",
-    "display", "config", "cli",
+    "layout", "drawing", "display", "config", "cli",
 ]  # fmt: skip
 ROOT = Path(agora.__file__).parent
 

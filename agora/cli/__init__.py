@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from agora.cli.debates import ask, check, run
+from agora.cli.graph import graph
 from agora.cli.machine import models, schema
 from agora.cli.runs import export, runs, show
 from agora.cli.views import clean
@@ -20,7 +21,7 @@ def agora() -> None:
     """Language models that debate and collaborate."""
 
 
-for command in (run, ask, check, runs, show, export, models, schema):
+for command in (run, ask, check, graph, runs, show, export, models, schema):
     agora.add_command(command)
 
 

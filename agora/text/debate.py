@@ -64,11 +64,14 @@ class Debate:
         if not agents:
             raise InputError("a debate needs at least one agent.")
         self.agents = tuple(agents)
-        self.topology: Topology = build(topology, [agent.name for agent in agents])
+        self.topology: Topology = build(topology, [agent.name for agent in agents], seed=seed)
         self.protocol = protocol or Protocol()
         self.moderator = moderator or Moderator()
         self.answer_type = answer_type(answer)
         Plan(self.protocol, self.topology, seed)  # what does not fit the graph is found now
+        if self.protocol.schedule.kind == "layered" and self.topology.changes:
+            for index in range(1, min(self.moderator.last, 100) + 1):
+                self.topology.at(index, seed).layers()
         for edge in self.topology.edges if self.topology.attributed else ():
             edge_view(self.topology.attributes(*edge).get("view"), self.protocol.view)
         layered = self.protocol.schedule.kind == "layered"

@@ -264,9 +264,8 @@ class Select:
             return vote
         chosen = next(t for s, t in pairs if s.label == ranking[0][0])
         assert chosen.reply is not None
-        return Ruling(
-            chosen.value, vote.support, f"{chosen.agent}'s answer, selected as the most consistent", chosen.reply.text
-        )
+        how = f"{chosen.agent}'s answer, selected as the most consistent"
+        return Ruling(chosen.value, vote.support, how, chosen.reply.text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from agora.text.debate import Debate
 
 
+MAX_EDGES = 20_000  # that are told; a larger graph is in the debate
+
+
 class _Waiter:
     __slots__ = ("event", "missing")
 
@@ -139,7 +142,9 @@ class Run:
     async def run(self) -> Verdict:
         debate = self.debate
         replayed = self._recorder.recorded if self._recorder is not None else 0
-        self._tell(Started(self.id, self.question, debate.topology.agents, debate.topology.edges, replayed))
+        graph = debate.topology
+        edges = graph.edges if graph.edge_count <= MAX_EDGES else ()
+        self._tell(Started(self.id, self.question, graph.agents, edges, replayed))
         self._open(0)
         with scope(**{name: getattr(self._scope, name) for name in Scope.__slots__}):
             try:
@@ -214,7 +219,7 @@ class Run:
     async def _close(self) -> None:
         """The closing phases, after the last round."""
         index = self.rounds[-1].index
-        self.plan.closed_after = index
+        self.plan.close(index)
 
         async def take_part(agent: Agent) -> None:
             for phase in self.plan.phases_of(index):

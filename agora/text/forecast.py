@@ -62,7 +62,7 @@ async def _rehearse(
     """What a rehearsal takes, by model and by phase."""
     rounds, agents = debate.moderator.last + 1, len(debate.agents)
     limit = max(1, MAX_CALLS // (agents * max(1, len(debate.protocol.phases))))
-    shown = min(rounds, limit) * len(debate.topology.edges)
+    shown = min(rounds, limit) * debate.topology.edge_count
     length = max(20, min(4 * reply_tokens, MAX_TEXT // max(1, shown)))  # characters of a stand-in's reply
     missing = reply_tokens - length // 4
     rehearsed, stop = copy.copy(debate), debate.moderator.stop

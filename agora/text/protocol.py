@@ -261,10 +261,13 @@ class Plan:
         self.protocol = protocol
         self.topology = topology
         self.seed = seed
-        self.closed_after: int | None = None  # the round after which the closing phases come, once it is known
+        self._closed_after: int | None = None  # the round after which the closing phases come, once it is known
         self._opening: tuple[Phase, ...] = tuple(protocol.opening)  # type: ignore[arg-type]
         self._phases: tuple[Phase, ...] = tuple(protocol.phases)  # type: ignore[arg-type]
         self._closing: tuple[Phase, ...] = tuple(protocol.closing)  # type: ignore[arg-type]
+        self._uniform = not any(phase.who for phase in protocol.all_phases)
+        self._before: dict[tuple[int, str, Gives | None], tuple[int, str] | None] = {}
+        self.changes = topology.changes or topology.attributed
         self._always = all(phase.in_round(1) and phase.in_round(2) for phase in self._phases)
         self._fixed = {agent: i for i, agent in enumerate(topology.agents)}
         for phase in protocol.all_phases:
@@ -275,6 +278,11 @@ class Plan:
         if protocol.schedule.kind == "layered":
             topology.layers()
 
+    def close(self, round: int) -> None:
+        """Add the closing phases to a round, which is the last."""
+        self._closed_after = round
+        self._before.clear()
+
     def phases_of(self, round: int) -> tuple[Phase, ...]:
         """The phases of a round, in order."""
         if round == 0:
@@ -283,7 +291,7 @@ class Plan:
             phases = self._phases
         else:
             phases = tuple(phase for phase in self._phases if phase.in_round(round))
-        return phases if self.closed_after != round else (*phases, *self._closing)
+        return phases if self._closed_after != round else (*phases, *self._closing)
 
     @staticmethod
     def speaks(agent: str, phase: Phase) -> bool:
@@ -292,6 +300,16 @@ class Plan:
 
     def before(self, agent: str, round: int, phase: str, *, gives: Gives | None = None) -> Key | None:
         """An agent's last turn before a phase; with `gives` the last that gives that."""
+        if self._uniform:  # it is the same for all agents
+            at = (round, phase, gives)
+            if at not in self._before:
+                found = self._back(agent, round, phase, gives)
+                self._before[at] = None if found is None else found[1:]
+            spot = self._before[at]
+            return None if spot is None else (agent, *spot)
+        return self._back(agent, round, phase, gives)
+
+    def _back(self, agent: str, round: int, phase: str, gives: Gives | None) -> Key | None:
         stop = True
         while round >= 0:
             phases = self.phases_of(round)
@@ -337,7 +355,7 @@ class Plan:
             return self.topology.agents
         if isinstance(phase.reads, tuple):
             return phase.reads
-        return self.topology.at(round, self.seed).reads(agent)
+        return (self.topology.at(round, self.seed) if self.changes else self.topology).reads(agent)
 
     def needs(self, agent: str, round: int, phase: Phase, board: Mapping[Key, Turn]) -> Needs:
         """What the turn of an agent waits for, its own earlier turns, which are there, included where it reads them."""
@@ -361,7 +379,7 @@ class Plan:
                 for peer in peers
             ]
             return Needs(tuple(key for key in keys if key is not None))
-        graph = self.topology.at(round, self.seed)
+        graph = self.topology.at(round, self.seed) if self.changes else self.topology
         if graph.attributed and phase.reads == "peers":
             late = [int(graph.attributes(peer, agent).get("delay", 0)) for peer in peers]
             keys = [

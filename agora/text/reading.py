@@ -39,6 +39,7 @@ class Reader:
         self.plan, self.protocol, self.seed = plan, plan.protocol, plan.seed
         self.question, self.answer, self.order, self.board = question, answer, order, board
         self.last, self.asks = last, asks
+        self._noted = any(phase.gives == "text" for phase in plan.protocol.all_phases)
         self.minutes: dict[int, str | None] = {}  # the running summary after each round
 
     def prompt(
@@ -63,13 +64,15 @@ class Reader:
         notes = self._show(agent, self._notes(agent.name, read, index, phase), view, views)
         history = self._show(agent, self._history(agent.name, read, turns, index), view, views)
         called = self._called(agent.name, labels, [turn.agent for _, turn in (*notes, *history)], view)
-        notes.sort(key=lambda pair: list(called).index(pair[1].agent))
-        history.sort(key=lambda pair: (pair[1].round, list(called).index(pair[1].agent)))
+        if notes or history:
+            place = {name: i for i, name in enumerate(called)}
+            notes.sort(key=lambda pair: place[pair[1].agent])
+            history.sort(key=lambda pair: (pair[1].round, place[pair[1].agent]))
         mine = None
         if own is not None and own.reply is not None and view.own == "shown":
             sure = own.answer.confidence if own.answer else None
             mine = Shown("You", own.reply.text.strip(), own.value, sure, own.round)
-        said = [replace(shown, label=called[turn.agent]) for shown, turn in notes]
+        said = [_as(shown, called[turn.agent]) for shown, turn in notes]
         values: dict[str, Any] = {
             "question": self.question,
             "round": index,
@@ -83,7 +86,7 @@ class Reader:
             "own": mine,
             "notes": said,
             "critiques": [note for note in said if note.phase == "critique"],
-            "history": [replace(shown, label=called[turn.agent]) for shown, turn in history],
+            "history": [_as(shown, called[turn.agent]) for shown, turn in history],
             "summary": self.minutes.get(index - 1),
         }
         # who answers first with others' answers in view (a sequence) revises
@@ -124,6 +127,8 @@ class Reader:
 
     def _notes(self, me: str, read: Sequence[Turn], index: int, phase: Phase) -> list[Turn]:
         """What else those who are read have said since the reader last spoke: critiques, questions, summaries."""
+        if not self._noted:
+            return []
         mine = self.plan.before(me, index, phase.name)
         since = self._place(mine) if mine is not None else (0, 0)
         found: list[Turn] = []
@@ -175,6 +180,8 @@ class Reader:
 
     def _edge_views(self, reader: str, index: int, view: View, phase: Phase) -> Callable[[str], View] | None:
         """What is seen along each edge, where the topology says that it differs."""
+        if not self.plan.changes:
+            return None
         topology = self.plan.topology.at(index, self.seed)
         if not topology.attributed or phase.reads != "peers":
             return None
@@ -195,3 +202,8 @@ def edge_view(given: Any, view: View) -> View:
     if unknown or changes.get("text", "full") not in ("full", "answer", "summary", "claims"):
         raise InputError(f"edges: a view is full, answer, summary, claims or a mapping of {', '.join(sorted(known))}.")
     return replace(view, **changes)
+
+
+def _as(shown: Shown, label: str) -> Shown:
+    """The same under the label that its speaker has in this prompt."""
+    return shown if label == shown.label else replace(shown, label=label)

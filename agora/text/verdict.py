@@ -10,8 +10,8 @@ from agora.text.votes import Ruling
 
 
 def deciding(rounds: Sequence[Round], voters: Sequence[str], *, cut: bool) -> list[Turn]:
-    """The voters' turns of the last round; after a budget has cut it, each voter's last answer. Who has left the debate,
-    or never answers, has no vote."""
+    """The voters' turns of the last round; after a budget has cut it, each voter's last answer. Who has left the
+    debate, or never answers, has no vote."""
     final = rounds[-1].final
     voters = [name for name in voters if name in final]
     if not cut:
