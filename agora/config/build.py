@@ -12,9 +12,20 @@ from pydantic import ValidationError
 
 from agora import answers
 from agora.budget import Budget
+from agora.config.models import KINDS as KINDS_OF_MODELS
 from agora.config.models import Context, Named, checked, load_model, settings_of
 from agora.config.reading import Path_, explain, override, parse, read
-from agora.config.schema import AgentSpec, DebateFile, DialSpec, GatesSpec, JudgeSpec, Phases, PhaseSpec, VoteSpec
+from agora.config.schema import (
+    AgentSpec,
+    DebateFile,
+    DecideSpec,
+    DialSpec,
+    GatesSpec,
+    JudgeSpec,
+    Phases,
+    PhaseSpec,
+    VoteSpec,
+)
 from agora.errors import AgoraError, ConfigError, InputError
 from agora.prompts import template
 from agora.text.agent import Agent, View
@@ -91,6 +102,8 @@ class _Builder:
         self.groups: dict[str, list[str]] = {}  # each agent, and each group of agents, by name
 
     def at(self, error: AgoraError, *path: str | int) -> ConfigError:
+        if isinstance(error, ConfigError) and error.line is not None:
+            return error  # it knows better
         line = next((self.lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.lines), None)
         return ConfigError(error.message, file=self.file, line=line, hint=error.hint)
 
@@ -130,7 +143,9 @@ class _Builder:
                 name=spec.name,
             )
         except AgoraError as error:
-            raise self.at(error, "voters" if error.message.startswith("voters") else "topology") from None
+            message = error.message
+            place = "voters" if message.startswith("voters") else "protocol" if "schedule" in message else "topology"
+            raise self.at(error, place) from None
 
     def agent(self, name: str, value: AgentSpec | str) -> list[Agent]:
         """The agent of an entry, or all of a group."""
@@ -209,7 +224,8 @@ class _Builder:
         given = self.template(spec.template)
         view = View(**spec.view.model_dump()) if spec.view else None
         phase = Phase(
-            kind, spec.name, self.members(spec.who, "who"), reads, view, given, spec.gives, spec.first, spec.last, spec.every,
+            kind, spec.name, self.members(spec.who, "who"), reads, view, given,
+            spec.gives, spec.first, spec.last, spec.every,
         )  # fmt: skip
         if given is not None:
             template(kind, given)  # a wrong one is found now
@@ -251,25 +267,30 @@ class _Builder:
         except AgoraError as error:
             raise self.at(error, "moderator", "decide") from None
 
-    def decide(self, value: Any) -> Decision:
+    def decide(self, value: str | DecideSpec) -> Decision:
         simple: dict[str, Decision] = {
             "plurality": Vote(), "confidence": Vote(weight="confidence"), "distribution": Distribution(),
         }  # fmt: skip
         if isinstance(value, str):
             return simple[value]
-        if len(value) != 1:
-            raise InputError("decide: names one of vote, judge, synthesis, select, overton, steer.")
-        (kind, options), *_ = value.items()
+        if len(value.model_fields_set) != 1:
+            raise InputError(f"decide: names one of {', '.join(DecideSpec.model_fields)}.")
+        kind = next(iter(value.model_fields_set))
+        options = getattr(value, kind)
         if kind == "vote":
-            return self.vote(checked(options or {}, VoteSpec))
+            return self.vote(options or VoteSpec())
         if kind == "steer":
             if options not in self.groups or len(self.groups[options]) != 1:
                 near = difflib.get_close_matches(str(options), self.groups, 1)
                 hint = f"Did you mean '{near[0]}'?" if near else None
                 raise InputError(f"steer: there is no agent '{str(options)[:40]}'.", hint=hint)
             return Steer(options)
-        given = options if isinstance(options, dict) and "model" in options else {"model": options}
-        spec = checked(given, JudgeSpec)
+        if isinstance(options, JudgeSpec):
+            spec = options
+        elif isinstance(options, dict) and not any(key in KINDS_OF_MODELS for key in options):
+            spec = checked(options, JudgeSpec)
+        else:
+            spec = JudgeSpec(model=options)
         model, override = load_model(spec.model, context=self.context), self.template(spec.template)
         names = {"judge": "compare" if spec.pairwise else "judge", "synthesis": "aggregate"}
         name = names.get(kind, kind)

@@ -287,7 +287,8 @@ def checked(options: Mapping[str, Any], spec: type[_T]) -> _T:
     try:
         return spec.model_validate(dict(options))
     except ValidationError as errors:
-        first = errors.errors(include_url=False, include_input=False)[0]
+        found = errors.errors(include_url=False, include_input=False)
+        first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
         name = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
             fields = list(spec.model_fields)

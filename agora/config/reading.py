@@ -119,16 +119,11 @@ def override(data: dict[str, Any], settings: Sequence[str]) -> None:
 
 
 def explain(errors: ValidationError, data: Any, lines: Mapping[Path_, int], file: str) -> ConfigError:
-    """The most telling of pydantic's errors, in one sentence."""
+    """The most telling of pydantic's errors, in one sentence: of an unknown key, else of the deepest place."""
     found = errors.errors(include_url=False, include_input=False)
-    first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
-    # pydantic puts the names of union members into paths; what leads somewhere in the data is the real path
-    path: list[str | int] = []
-    here: Any = data
-    for part in first["loc"]:
-        if (isinstance(here, dict) and part in here) or (isinstance(here, list) and isinstance(part, int)):
-            here = here[part]  # type: ignore[index]
-            path.append(part)
+    first = next((e for e in found if e["type"] == "extra_forbidden"), None)
+    first = first or max(found, key=lambda error: len(_real(error["loc"], data)))
+    path = _real(first["loc"], data)
     line = next((lines[tuple(path[:n])] for n in range(len(path), -1, -1) if tuple(path[:n]) in lines), None)
     where = ".".join(map(str, path))
     if first["type"] == "extra_forbidden" and path:
@@ -140,6 +135,16 @@ def explain(errors: ValidationError, data: Any, lines: Mapping[Path_, int], file
         return ConfigError(f"'{first['loc'][-1]}' is missing{f' in {where}' if where else ''}.", file=file, line=line)
     message = first["msg"].removeprefix("Value error, ")
     return ConfigError(f"{where[:120]}: {message[:1].lower()}{message[1:]}.", file=file, line=line)
+
+
+def _real(location: tuple[str | int, ...], data: Any) -> list[str | int]:
+    """An error's path in the data: pydantic puts the names of union members into it, which lead nowhere there."""
+    path: list[str | int] = []
+    for part in location:
+        if (isinstance(data, dict) and part in data) or (isinstance(data, list) and isinstance(part, int)):
+            data = data[part]
+            path.append(part)
+    return path
 
 
 def _keys_at(location: tuple[str | int, ...]) -> list[str]:

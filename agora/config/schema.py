@@ -163,14 +163,25 @@ class JudgeSpec(Strict):
     threshold: float = Field(0.0, ge=0, le=1, description="share of the vote that the answer needs all the same")
 
 
-Deciders = Literal["vote", "judge", "synthesis", "select", "overton", "steer"]
+Judging = str | JudgeSpec | dict[str, Any]
+
+
+class DecideSpec(Strict):
+    """How it is decided: one of these."""
+
+    vote: VoteSpec | None = Field(None, description="a vote over answers, or over a phase's rankings or scores")
+    judge: Judging | None = Field(None, description="a model, or what more there is to say of it")
+    synthesis: Judging | None = Field(None, description="a model that writes the best single answer")
+    select: Judging | None = Field(None, description="a model that picks the most consistent answer")
+    overton: Judging | None = Field(None, description="a model that writes one text with every view in it")
+    steer: str | None = Field(None, description="the agent to follow")
 
 
 class ModeratorSpec(Strict):
     """When it is over, and what came out."""
 
     stop: str = Field("unanimous | rounds(2)", description="rules joined with | and &")
-    decide: Literal["plurality", "confidence", "distribution"] | dict[Deciders, Any] = "plurality"
+    decide: Literal["plurality", "confidence", "distribution"] | DecideSpec = "plurality"
     quorum: float = Field(0.5, ge=0, le=1, description="share of agents that must speak in every round")
     limit: int = Field(20, ge=0, le=10_000, description="hard limit on rounds")
     influence: float = Field(

@@ -53,9 +53,9 @@ class Vote:
         weight: what a vote counts: 'one', its 'confidence', by ReConcile's table ('reconcile'), 'log_odds', 'logprob'.
         ties: an explicit policy; what it leaves tied is an abstention.
         rule: 'plurality', 'majority' or none, 'supermajority' (of `share`), 'trajectory' (Free-MAD's score over all
-            rounds), 'medoid' (the text most like all others); or over ballots: 'borda', 'copeland', 'kemeny', 'schulze',
-            'ranked_choice', 'approval' (scores from `bar` on), 'score' (`aggregate`), 'cumulative'. Agents that hold one
-            answer are one candidate: its place is their best, its score their mean.
+            rounds), 'medoid' (the text most like all others); or over ballots: 'borda', 'copeland', 'kemeny',
+            'schulze', 'ranked_choice', 'approval' (scores from `bar` on), 'score' (`aggregate`), 'cumulative'. Agents
+            that hold one answer are one candidate: its place is their best, its score their mean.
         threshold: share of the weight that the winner needs, else the outcome is an abstention.
         share: for supermajority.
         aggregate: for score: 'mean', 'median' or 'trimmed'.
@@ -145,9 +145,9 @@ def _by_answer(case: Case, turns: Sequence[Turn]) -> list[Ballot]:
 
 @dataclass(frozen=True, slots=True)
 class ByModel:
-    """Decide by a model: 'judge' picks by the reasons, 'aggregate' writes a synthesis, 'overton' one text that gives every
-    view its place and says who holds it. Where the model fails or its answer cannot be read, the vote decides, and the
-    verdict says so.
+    """Decide by a model: 'judge' picks by the reasons, 'aggregate' writes a synthesis, 'overton' one text that gives
+    every view its place and says who holds it. Where the model fails or its answer cannot be read, the vote decides, and
+    the verdict says so.
 
     Attributes:
         model: the judge or writer.
@@ -187,8 +187,8 @@ class ByModel:
             return vote
         share = vote.support.get(answer.value or "", 0.0) / (sum(vote.support.values()) or 1.0)
         if answer.value is not None and share < self.threshold:
-            how = f"decided by the {self.template}, but {share:.0%} of the vote is less than {self.threshold:.0%}: no answer"
-            return Ruling(None, vote.support, how, reply.text)
+            how = f"decided by the {self.template}, but {share:.0%} of the vote is less than {self.threshold:.0%}"
+            return Ruling(None, vote.support, f"{how}: no answer", reply.text)
         return Ruling(answer.value, vote.support, f"decided by the {self.template}", reply.text)
 
 
@@ -245,8 +245,8 @@ class Pairwise:
 
 @dataclass(frozen=True, slots=True)
 class Select:
-    """Universal self-consistency (Chen et al. 2023, arXiv:2311.17311): a model selects the most consistent of the answers;
-    works for free text. Where its choice cannot be read the vote decides (the paper takes the first answer)."""
+    """Universal self-consistency (Chen et al. 2023, arXiv:2311.17311): a model selects the most consistent answer; works
+    for free text. Where its choice cannot be read the vote decides (the paper takes the first answer)."""
 
     model: Model
     override: str | Path | None = None

@@ -77,7 +77,9 @@ def test_a_judge_needs_support_where_a_threshold_says_so() -> None:
 
 
 def test_selection_takes_a_label_and_gives_that_text() -> None:
-    verdict = run("Long. Answer: 1", "Short. Answer: 2", decide=Select(ScriptedModel('{"ranking": ["Peer 2"]}')), answer="text")
+    verdict = run(
+        "Long. Answer: 1", "Short. Answer: 2", decide=Select(ScriptedModel('{"ranking": ["Peer 2"]}')), answer="text"
+    )
     assert verdict.text in ("Long. Answer: 1", "Short. Answer: 2")
     assert "selected as the most consistent" in verdict.reason
     for text in ("I like them all.", "Peer 1 or Peer 2", '{"ranking": ["Peer 9"]}'):
@@ -138,17 +140,23 @@ def test_votes(vote: Vote, answer: str | None) -> None:
 )
 def test_ballots_of_a_closing_phase(rule: Any, winner: str) -> None:
     """Most first places are for 1, but 2 is everybody's compromise."""
+
     def script(first: str, ranking: str) -> ScriptedModel:
         return ScriptedModel({"Rank these": f'{{"ranking": {ranking}}}', "": f"Answer: {first}"})
 
     ballots = ['["a", "b", "d"]', '["a", "b", "d"]', '["a", "b", "d"]', '["b", "d", "a"]', '["b", "d", "a"]',
                '["d", "b", "a"]', '["d", "b", "a"]']  # fmt: skip
-    group = [Agent(n, script({"a": "1", "b": "2", "d": "3"}.get(n, "1"), ballot)) for n, ballot in zip("abcdefg", ballots, strict=True)]
+    group = [
+        Agent(n, script({"a": "1", "b": "2", "d": "3"}.get(n, "1"), ballot))
+        for n, ballot in zip("abcdefg", ballots, strict=True)
+    ]
     protocol = Protocol(
         view=View(names="named"), opening=(Phase("answer", who=("a", "b", "d")),), phases=(),
         closing=(Phase("rank", reads="all"),),
     )  # fmt: skip
-    verdict = Debate(group, protocol=protocol, answer="number", moderator=Moderator(rounds(0), Vote(rule=rule))).run("q?")
+    verdict = Debate(group, protocol=protocol, answer="number", moderator=Moderator(rounds(0), Vote(rule=rule))).run(
+        "q?"
+    )
     assert verdict.answer == winner, verdict.reason
     assert verdict.usage.calls == 10
 
@@ -159,7 +167,9 @@ def test_one_answer_of_two_agents_is_one_candidate() -> None:
         for n, x in zip("abc", "112", strict=True)
     ]
     protocol = Protocol(view=View(names="named"), phases=(), closing=(Phase("score", reads="all"),))
-    verdict = Debate(group, protocol=protocol, answer="number", moderator=Moderator(rounds(0), Vote(rule="score"))).run("q?")
+    verdict = Debate(group, protocol=protocol, answer="number", moderator=Moderator(rounds(0), Vote(rule="score"))).run(
+        "q?"
+    )
     assert (verdict.answer, dict(verdict.support)) == ("2", {"2": 4.0, "1": 3.0})
 
 
