@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -36,12 +37,29 @@ def folder() -> Path:
     return inside if inside.is_dir() else Path(__file__).parent.parent / "prompts"
 
 
+_INCLUDE = re.compile(r"\{% include '([a-z_/]{1,60}\.jinja)' %\}\n?")
+
+
+class _Loader(jinja2.FileSystemLoader):
+    """Puts included templates in place of their includes: a context for each would cost more than their text."""
+
+    def get_source(self, environment: jinja2.Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
+        source, name, fresh = super().get_source(environment, template)
+        return self.whole(source), name, fresh
+
+    @staticmethod
+    def whole(source: str) -> str:
+        """A template's text with the shipped parts that it includes."""
+        return _INCLUDE.sub(lambda match: (folder() / match[1]).read_text(encoding="utf-8"), source)
+
+
 @lru_cache(maxsize=2)
 def _environment(shipped: bool) -> jinja2.Environment:
     # the shipped templates are as trustworthy as this code, and three times as fast without a sandbox
     kind = jinja2.Environment if shipped else ImmutableSandboxedEnvironment
     return kind(
-        loader=jinja2.FileSystemLoader(folder()),
+        loader=_Loader(folder()),
+        auto_reload=False,
         undefined=jinja2.StrictUndefined,
         autoescape=False,
         trim_blocks=True,
@@ -72,9 +90,10 @@ class Template:
             if source is None:
                 paths = [f"{style}/{name}.jinja"] if style else []
                 loaded = env.select_template([*paths, f"{name}.jinja"])
-                source = Path(str(loaded.filename)).read_text(encoding="utf-8")
+                source = _Loader.whole(Path(str(loaded.filename)).read_text(encoding="utf-8"))
                 self._template = loaded
             else:
+                source = _Loader.whole(source)
                 self._template = env.from_string(source)
             unknown = meta.find_undeclared_variables(env.parse(source)) - allowed - set(env.globals)
         except jinja2.TemplateSyntaxError as error:

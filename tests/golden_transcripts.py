@@ -1,7 +1,7 @@
 """Golden transcripts: what each agent of each case could read, call by call, as text that a person can check.
 
-The cases are the debate files in tests/golden/. `python tests/golden_transcripts.py --write` writes what the code does now
-beside them; read the difference before you commit it.
+The cases are the debate files in tests/golden/. `python tests/golden_transcripts.py --write` writes what the code does
+now beside them; read the difference before you commit it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _turn(turn: Turn, index: int) -> list[str]:
     lines = [f"{head}: reads {reads}"]
     for message in turn.messages:
         if message.role == "system":
-            message = _short(message)  # noqa: PLW2901
+            message = _short(message)
         body = textwrap.indent(message.content.strip(), "    ", lambda line: True)
         lines.append(f"  [{message.role}]\n{body}")
     said = turn.reply.text if turn.reply else f"(absent: {turn.error})"

@@ -1,4 +1,4 @@
-"""The journal as a user meets it in the command line: resume, runs, show, export; what is wrong is said in a sentence."""
+"""The journal as a user meets it in the command line: resume, runs, show, export; wrong input is one sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The debate language in YAML: what is right becomes the objects of Python, one to one; what is wrong is found at load."""
+"""The debate language in YAML: what is right becomes Python's objects, one to one; what is wrong is found at load."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def _real(location: tuple[str | int, ...], data: Any) -> list[str | int]:
     path: list[str | int] = []
     for part in location:
         if (isinstance(data, dict) and part in data) or (isinstance(data, list) and isinstance(part, int)):
-            data = data[part]
+            data = data[part]  # type: ignore[index]
             path.append(part)
     return path
 

@@ -146,8 +146,8 @@ def _by_answer(case: Case, turns: Sequence[Turn]) -> list[Ballot]:
 @dataclass(frozen=True, slots=True)
 class ByModel:
     """Decide by a model: 'judge' picks by the reasons, 'aggregate' writes a synthesis, 'overton' one text that gives
-    every view its place and says who holds it. Where the model fails or its answer cannot be read, the vote decides, and
-    the verdict says so.
+    every view its place and says who holds it. Where the model fails or its answer cannot be read, the vote decides,
+    and the verdict says so.
 
     Attributes:
         model: the judge or writer.
@@ -245,8 +245,8 @@ class Pairwise:
 
 @dataclass(frozen=True, slots=True)
 class Select:
-    """Universal self-consistency (Chen et al. 2023, arXiv:2311.17311): a model selects the most consistent answer; works
-    for free text. Where its choice cannot be read the vote decides (the paper takes the first answer)."""
+    """Universal self-consistency (Chen et al. 2023, arXiv:2311.17311): a model selects the most consistent answer;
+    works for free text. Where its choice cannot be read the vote decides (the paper takes the first answer)."""
 
     model: Model
     override: str | Path | None = None

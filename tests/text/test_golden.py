@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from golden_transcripts import FOLDER, transcript  # noqa: E402
+from golden_transcripts import FOLDER, transcript
 
 CASES = sorted(FOLDER.glob("*.yaml"))
 
@@ -25,7 +25,7 @@ def test_every_schedule_view_memory_and_gate_has_a_case() -> None:
         "simultaneous", "sequential", "shuffled", "order: confidence", "layered", "quorum",  # schedules
         "text: answer", "text: summary", "text: claims", "names: named", "own: hidden", "own: peer", "confidence: true",
         "own_chat", "transcript", "{last:", "memory: summary", "skip:", "freeze:", "follow:", "drop:", "prune:",
-        "critique", "examine", "respond", "rank", "score", "summarise", "who:", "reads:", "every:", "delay:", "probability:",
-        "rewire", "agreement:", "contentiousness:", "adversary:", "closing:",
+        "critique", "examine", "respond", "rank", "score", "summarise", "who:", "reads:", "every:", "delay:",
+        "probability:", "rewire", "agreement:", "contentiousness:", "adversary:", "closing:",
     ):  # fmt: skip
         assert word in text, f"no golden case has '{word}'"
