@@ -366,6 +366,19 @@ def test_nobody_runs_ahead_of_a_rule_that_stops(case: Given) -> None:
             assert all(stop.may_stop(last.index, counts) for counts in partial), (stop, partial)
 
 
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.sampled_from([-1000, -10, -3, 0, 2, 5, 10, 1000]) | st.floats(-20, 20), min_size=2, max_size=7),
+    st.sampled_from([0.0, 0.3, 0.9, 1.0, 1.2, 1.5, 3.0]),
+)
+def test_nobody_runs_ahead_of_estimates_that_may_meet(numbers: list[float], most: float) -> None:
+    values = [f"{number:.6f}" for number in numbers]
+    for stop in (spread(most), spread(most, of="iqr")):
+        if reason(stop, history(values)):
+            for size in range(len(values) + 1):
+                assert all(stop.may_stop(0, Counter(some)) for some in itertools.combinations(values, size))
+
+
 @pytest.mark.parametrize(
     ("stop", "index", "answers", "may"),
     [

@@ -860,6 +860,7 @@ def test_medoid() -> None:
     assert medoid(["one"]) == 0
     assert medoid(["a b", "c d"]) == 0  # nothing in common: the first
     assert medoid(["", "x", "x y"]) == 1
+    assert medoid(["", "x"]) == 0  # likeness to itself is none
     assert medoid(["\ud800", "\ud800"]) == 0
     with pytest.raises(InputError):
         medoid([])
@@ -969,6 +970,7 @@ def test_scores_that_can_be_read(text: str, scores: list[float]) -> None:
         '{"scores": {"Peer 1": 1, "Peer 2": 2, "Peer 10": 3, "Peer 11": 3}}',
         '{"scores": {"Peer 1": 1, "Peer 2": 2, "Peer 10": 3, "peer 1": 3}}',
         '{"scores": {"Peer 1": 1, "Peer 1": 1, "Peer 2": 2, "Peer 10": 3}}', '{"scores": [1, 2, 3]}', '{"scores": {}}',
+        '{"scores": {"Peer 1": 1, "Peer 2": 2, "Peer 10": 3}, "scores": 1}',
         '{"scores": {"Peer 1": ' + "9" * 5000 + "}}",
         '{"scores": {"Peer 1": ' + "9" * 400 + ', "Peer 2": 2, "Peer 10": 3}}',
     ],
