@@ -376,7 +376,7 @@ def replayable(
     for row in connection.execute(sa.select(CALLS).where(CALLS.c.run == run).order_by(CALLS.c.id)).mappings():
         # agents run ahead: one may have failed in the next round before it was noted that this one is over
         if row["error"] is not None and failed:
-            place = re.search(r"/(\d+)/(?:answer|critique|revise)(?:/|$)", row["path"])
+            place = re.search(r"/(\d+)/[^/]+(?:/|$)", row["path"])
             if row["begun"] + row["seconds"] >= over[0] or (place and int(place[1]) > over[1]):
                 continue
         entries.append(

@@ -56,18 +56,10 @@ class AnthropicModel:
         self._url = endpoint.check_url(base_url or os.environ.get("ANTHROPIC_BASE_URL") or DEFAULT_URL)
         self._extra, self._reasoning, self._thinking = dict(extra or {}), reasoning, thinking
         self._structured, self._limiter = structured, limiter
+        self.name = f"anthropic:{model}"
+        pinned = json.dumps([reasoning, thinking, structured, self._extra], sort_keys=True, default=str)
+        self.identity = f"{self.name} {self._url} {pinned}"
         self.cost = price or listed_price(model, "anthropic" if self._url == DEFAULT_URL else None, self._url)
-
-    @property
-    def name(self) -> str:
-        """What users call it."""
-        return f"anthropic:{self._model}"
-
-    @property
-    def identity(self) -> str:
-        """Its name, where it is, and what is pinned."""
-        pinned = [self._reasoning, self._thinking, self._structured, self._extra]
-        return f"{self.name} {self._url} {json.dumps(pinned, sort_keys=True, default=str)}"
 
     async def _client(self) -> Any:
         if self._given is not None:

@@ -56,18 +56,10 @@ class OpenAIModel:
         # others know only the older name
         self._limit = "max_completion_tokens" if own or api_version else "max_tokens"
         self._seeded = True  # until the server says that it takes no seed
+        self.name = f"openai:{model}"
+        pinned = json.dumps([reasoning, structured, self._extra], sort_keys=True, default=str)
+        self.identity = f"{self.name} {self._url} {pinned}"
         self.cost = price or listed_price(model, "azure" if api_version else "openai" if own else None, self._url)
-
-    @property
-    def name(self) -> str:
-        """What users call it."""
-        return f"openai:{self._model}"
-
-    @property
-    def identity(self) -> str:
-        """Its name, where it is, and what is pinned."""
-        pinned = json.dumps([self._reasoning, self._structured, self._extra], sort_keys=True, default=str)
-        return f"{self.name} {self._url} {pinned}"
 
     async def _client(self) -> Any:
         if self._given is not None:

@@ -28,11 +28,8 @@ class _Around:
         # asked for at every call, and absent from most models
         self.members = getattr(model, "members", ())
         self.prompts = getattr(model, "prompts", None)
-
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        return self._model.name
+        self.identity: str = getattr(model, "identity", model.name)
+        self.name = model.name
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):  # a copy asks for these before there is a model
@@ -46,11 +43,7 @@ class WithSettings(_Around):
     def __init__(self, model: Model, settings: Settings) -> None:
         super().__init__(model)
         self._settings = settings
-
-    @property
-    def identity(self) -> str:
-        """The model's, and what is pinned."""
-        return f"{getattr(self._model, 'identity', self._model.name)} {self._settings.pinned}"
+        self.identity = f"{self.identity} {settings.pinned}"
 
     async def answer(self, messages: Sequence[Message], settings: Settings = Settings()) -> Reply:
         """The model's answer, under the pinned settings."""

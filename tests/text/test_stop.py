@@ -13,7 +13,7 @@ from typing import Any, get_args, get_type_hints
 import anyio
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agora import Agent, Debate, InputError, Message, Moderator, Reply, ScriptedModel, Settings, StopRule
@@ -371,6 +371,7 @@ def test_nobody_runs_ahead_of_a_rule_that_stops(case: Given) -> None:
     st.lists(st.sampled_from([-1000, -10, -3, 0, 2, 5, 10, 1000]) | st.floats(-20, 20), min_size=2, max_size=7),
     st.sampled_from([0.0, 0.3, 0.9, 1.0, 1.2, 1.5, 3.0]),
 )
+@example([-10, 10, 1000, 1000, 1000], 1.5)  # two that lie apart by twice their size, until others dwarf them
 def test_nobody_runs_ahead_of_estimates_that_may_meet(numbers: list[float], most: float) -> None:
     values = [f"{number:.6f}" for number in numbers]
     for stop in (spread(most), spread(most, of="iqr")):
