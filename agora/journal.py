@@ -9,7 +9,8 @@ import re
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -230,6 +231,7 @@ class Journal:
             InputError: if the run of this id debates another question, cannot be resumed, or is under way elsewhere.
             StoreError: if it cannot be written.
         """
+
         from agora import store
 
         made_up = run in _made_up  # by this process: no journal can know it
@@ -247,7 +249,7 @@ class Journal:
                 raise InputError(f"run {run} is under way in another process.", hint="Wait for it, or end it first.")
             found = await self._read(partial(store.replayable, run=run, failed=info.status == "failed"))
             recorder = Recorder(self, run, *found)
-            change = {"status": "running", "host": socket.gethostname(), "pid": os.getpid()}
+            change = {"status": "running", "host": _host(), "pid": os.getpid()}
             await self.commit(("run", {"id": run, "updated": time.time(), **change}))
             return recorder
         now = time.time()
@@ -256,10 +258,26 @@ class Journal:
             "seed": seed,
             "question": json.dumps(question) if self.content else None, "content": self.content,
             "config": json.dumps(config) if config is not None and self.content else None,
-            "versions": json.dumps(versions()), "host": socket.gethostname(), "pid": os.getpid(),
+            "versions": json.dumps(versions()), "host": _host(), "pid": os.getpid(),
         }  # fmt: skip
         await self.commit(("new", row))
         return Recorder(self, run)
+
+    @contextmanager
+    def claim(self, run: str) -> Iterator[None]:
+        """Hold a run, so that it does not go on twice at once in this process.
+
+        Raises:
+            InputError: if it is held.
+        """
+        held = (self.url, run)
+        if held in _under_way:
+            raise InputError(f"run {run} is under way in this process.", hint="Wait for it, or use another id.")
+        _under_way.add(held)
+        try:
+            yield
+        finally:
+            _under_way.discard(held)
 
     async def runs(self, **filters: Any) -> list[RunInfo]:
         """Runs, newest first. Filters: `status`, `text` (found in the question or name), `since` (seconds since 1970),
@@ -550,6 +568,22 @@ def versions() -> dict[str, str]:
 
 
 _made_up: set[str] = set()
+_under_way: set[tuple[str, str]] = set()  # (store, run) of this process
+
+
+@lru_cache(maxsize=1)
+def _host() -> str:
+    """This machine, and when this process began: its number alone may be in use again."""
+    return f"{socket.gethostname()}#{process_began(os.getpid())}"
+
+
+def process_began(pid: int) -> str:
+    """When a process began, by the system's own clock; '' where it is a zombie, or the system does not say."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
 
 
 def new_id() -> str:

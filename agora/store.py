@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
 from agora.errors import AgoraError, MissingError, StoreError
-from agora.journal import STALE, Entry, RunInfo, error_of, plain, reply_of
+from agora.journal import STALE, Entry, RunInfo, error_of, plain, process_began, reply_of
 from agora.records import Reply, Usage
 
 Row = tuple[str, dict[str, Any]]  # what it is ('new', 'run', 'call', 'event') and its columns
@@ -344,17 +344,18 @@ def _info(row: Any, total: Any) -> RunInfo:
 
 def _alive(host: str | None, pid: int | None, updated: float) -> bool:
     """Whether the process that wrote last seems to be there: by its number on this machine, else by its last record."""
-    if host != socket.gethostname() or pid is None:
+    name, _, began = (host or "").partition("#")
+    if name != socket.gethostname() or pid is None:
         return time.time() - updated < STALE
     if pid == os.getpid():
-        return False
+        return False  # this process knows by itself which runs it has under way
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return True
+    return not began or process_began(pid) == began  # a number may be in use again
 
 
 def replayable(

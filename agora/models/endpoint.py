@@ -156,6 +156,10 @@ def translate(error: Exception, model: str, key: str) -> ModelError:
     made: ModelError
     if "insufficient_quota" in low or status == 402 or "credit balance" in low:
         made = AuthError(f"the account has no credit left ({status}): {said}", hint="Add credit with the vendor.")
+    elif status == 429 and "request too large" in low:  # it would be so for ever
+        made = ContextError(
+            f"the request is larger than the account's limit: {said}", hint="Use fewer peers or rounds."
+        )
     elif status == 429:
         made = RateLimitError("too many requests (429).", retry_after=retry_after(error))
     elif status >= 500 or status in (408, 409, 425):

@@ -189,13 +189,13 @@ class OpenAIModel:
         try:
             choice = done["choices"][0]
             message, finish = choice["message"], choice.get("finish_reason")
-            text = message.get("content")
+            text, thought = _parts(message.get("content"))
             if finish == "content_filter":
                 raise FilterError("a content filter withheld the reply.", model=self.name)
             if message.get("refusal"):
                 refusal = endpoint.hide(endpoint.clean(str(message["refusal"])), self._key)
                 raise FilterError(f"the model refuses: {refusal[:200]}", model=self.name)
-            thought = message.get("reasoning_content") or message.get("reasoning")
+            thought = message.get("reasoning_content") or message.get("reasoning") or thought
             usage = _usage(done.get("usage"), seconds)
             tokens = _tokens(choice.get("logprobs"), self._key)
         except ModelError:
@@ -214,10 +214,20 @@ class OpenAIModel:
             model=self.name,
             usage=priced(usage, self.cost) if usage.tokens else usage,
             logprob=sum(token.logprob for token in tokens) / len(tokens) if tokens else None,
-            reasoning=endpoint.hide(endpoint.clean(str(thought)), self._key) if thought else None,
+            reasoning=endpoint.hide(endpoint.clean(str(thought)), self._key)[: endpoint.MAX_REPLY] if thought else None,
             finish=str(finish) if finish else None,
             tokens=tokens,
         )
+
+
+def _parts(content: Any) -> tuple[Any, str | None]:
+    """The text of a message's content, and its reasoning, where a server sends it as a list of parts."""
+    if not isinstance(content, list):
+        return content, None
+    text = "".join(part["text"] for part in content if part.get("type") == "text")
+    thoughts = [part.get("thinking") or part.get("text") or "" for part in content if part.get("type") != "text"]
+    flat = "".join(t if isinstance(t, str) else "".join(str(piece.get("text", "")) for piece in t) for t in thoughts)
+    return text, flat or None
 
 
 def _usage(data: Any, seconds: float) -> Usage:

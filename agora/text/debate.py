@@ -179,9 +179,10 @@ class Debate:
         if journal is None:
             return await Run(self, question, settings, id=id, recorder=None, emit=emit, stream=stream).run()
         async with nullcontext(journal) if isinstance(journal, Journal) else Journal(journal) as store:
-            recorder = await store.begin(id, question=question, name=self.name, seed=self.seed, config=self.source)
-            made = Run(self, question, settings, id=id, recorder=recorder, emit=emit, stream=stream)
-            return await _recorded(made, recorder)
+            with store.claim(id):
+                recorder = await store.begin(id, question=question, name=self.name, seed=self.seed, config=self.source)
+                made = Run(self, question, settings, id=id, recorder=recorder, emit=emit, stream=stream)
+                return await _recorded(made, recorder)
 
     def __repr__(self) -> str:
         return f"Debate({', '.join(agent.name for agent in self.agents)}; {self.topology.name}; {self.moderator.stop})"

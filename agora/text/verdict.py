@@ -58,7 +58,8 @@ def conclude(
     best = max(supporters, key=lambda t: (t.answer.confidence or 0.0) if t.answer else 0.0, default=None)
     text = ruling.text or (best.reply.text if best and best.reply else ruling.answer or f"No answer: {ruling.how}.")
     total = sum(ruling.support.values())
-    share = ruling.support.get(ruling.answer, 0.0) / total if ruling.answer is not None and total else None
+    shared = ruling.answer is not None and total > 0 and min(ruling.support.values()) >= 0
+    share = ruling.support.get(ruling.answer or "", 0.0) / total if shared else None
     absent = tuple(turn.agent for turn in turns if turn.reply is None)
     notes = list(warnings)
     made = changes(rounds)

@@ -359,6 +359,9 @@ def _rule(
 
 
 def _tally(turns: Sequence[Turn], weights: Sequence[float]) -> dict[str, float]:
+    if all(weight == 1.0 for weight in weights):  # the usual vote: counting is exact as it is
+        counts = Counter(turn.value for turn in turns if turn.value is not None)
+        return {answer: float(n) for answer, n in counts.most_common()}
     support: dict[str, Fraction] = {}
     for turn, weight in zip(turns, weights, strict=True):
         if turn.value is not None:
