@@ -132,15 +132,7 @@ class AnthropicModel:
             raise endpoint.translate(error, self.name, self._key) from endpoint.cause(error, self._key)
 
     async def _posted(self, client: Any, body: dict[str, Any]) -> Any:
-        import httpx2
-
-        response = await client.post("/v1/messages", cast_to=httpx2.Response, body=body)
-        if self._limiter is not None:
-            self._limiter.learn(self._limiter.rate(self.name), response.headers.raw)
-        try:
-            return json.loads(response.content)
-        except (ValueError, RecursionError):
-            raise MalformedError("a reply that is not JSON.", model=self.name) from None
+        return await endpoint.posted(client, "/v1/messages", body, model=self.name, limiter=self._limiter)
 
     async def _streamed(self, client: Any, body: dict[str, Any], tell: Callable[[str], None]) -> Any:
         """As `_posted`, but piece by piece."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -29,7 +30,7 @@ from agora.errors import (
     RequestError,
     ServerError,
 )
-from agora.models.limits import until
+from agora.models.limits import Limiter, until
 
 MAX_REPLY = 1_000_000  # characters
 CONNECT = 15.0  # seconds to reach a server; how long it may take to answer is for `Timeout`
@@ -69,6 +70,31 @@ def _loop() -> tuple[Any, bool]:
         return asyncio.get_running_loop(), True
     except RuntimeError:
         return anyio.lowlevel.current_token().native_token, False
+
+
+async def posted(client: Any, path: str, body: Mapping[str, Any], *, model: str, limiter: Limiter | None) -> Any:
+    """The JSON of a reply to one request, by the SDK's raw call: its typed methods spend most of their time turning the
+    request into itself.
+
+    Args:
+        client: an SDK's.
+        path: of the method.
+        body: the request.
+        model: the model's name.
+        limiter: is told the server's rate-limit headers.
+
+    Raises:
+        MalformedError: if the reply is no JSON.
+    """
+    import httpx2
+
+    response = await client.post(path, cast_to=httpx2.Response, body=body)
+    if limiter is not None:
+        limiter.learn(limiter.rate(model), response.headers.raw)
+    try:
+        return json.loads(response.content)
+    except (ValueError, RecursionError):
+        raise MalformedError("a reply that is not JSON.", model=model) from None
 
 
 def quiet(sdk: Any) -> dict[str, Any]:
@@ -326,8 +352,6 @@ def follow(key: str) -> Callable[[str], None] | None:
 
 def schema_instruction(schema: Mapping[str, Any]) -> str:
     """What asks for a schema in words, for servers that cannot hold a model to it."""
-    import json
-
     return f"Reply with one JSON value and nothing else. It must satisfy this JSON Schema: {json.dumps(schema)}"
 
 
@@ -337,8 +361,6 @@ def held_to(schema: Mapping[str, Any], text: str, model: str) -> str:
     Raises:
         MalformedError: if it does not.
     """
-    import json
-
     import jsonschema
 
     stripped = re.sub(r"^```(?:json)?\s*|\s*```$", "", text.strip())

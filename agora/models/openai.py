@@ -137,16 +137,7 @@ class OpenAIModel:
         return False
 
     async def _posted(self, client: Any, body: dict[str, Any]) -> Any:
-        # the SDK's raw call: `create` spends most of its time turning the request into itself
-        import httpx2
-
-        response = await client.post("/chat/completions", cast_to=httpx2.Response, body=body)
-        if self._limiter is not None:
-            self._limiter.learn(self._limiter.rate(self.name), response.headers.raw)
-        try:
-            return json.loads(response.content)
-        except (ValueError, RecursionError):
-            raise MalformedError("a reply that is not JSON.", model=self.name) from None
+        return await endpoint.posted(client, "/chat/completions", body, model=self.name, limiter=self._limiter)
 
     async def _streamed(self, client: Any, body: dict[str, Any], tell: Callable[[str], None]) -> Any:
         """As `_posted`, but piece by piece."""
