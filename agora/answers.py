@@ -24,6 +24,9 @@ _CONFIDENCE = re.compile(
 )
 
 
+_DONE = re.compile(r"^[\s*_]*done[\s*_]*[:=][\s*_]*(?:yes|no)[\s*_.]*$", re.IGNORECASE | re.MULTILINE)
+
+
 @runtime_checkable
 class AnswerType(Protocol):
     """A kind of answer. `kind` names it; `instruction` is the sentence templates put into prompts."""
@@ -41,7 +44,7 @@ class AnswerType(Protocol):
 
 def extract(kind: AnswerType, reply: Reply) -> Answer:
     """Read the answer of a reply, with its confidence: stated, else reported, else exp(mean log-probability)."""
-    text = reply.text[-_TAIL:]
+    text = _DONE.sub("", reply.text[-_TAIL:])
     stated = None
     for match in _CONFIDENCE.finditer(text):
         stated = float(match[1]) / (100 if match[2] or float(match[1]) > 1 else 1)

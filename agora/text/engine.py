@@ -96,7 +96,8 @@ class Run:
         self._emit = emit
         self._limit: BudgetError | None = None
         self._board: dict[Key, Turn] = {}
-        stop = debate.moderator.stop
+        skip = debate.protocol.gates.skip
+        asks = debate.moderator.stop.needs | (skip.needs if skip is not None else frozenset())
         self._reader = Reader(
             self.plan,
             question,
@@ -104,7 +105,7 @@ class Run:
             self.order,
             self._board,
             debate.moderator.last,
-            stop.needs,
+            asks,
         )
         self._out: set[str] = set()  # agents that have left
         self._left: dict[int, int] = {}  # turns that are still to come in a round

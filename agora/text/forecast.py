@@ -12,6 +12,7 @@ from agora.budget import USUAL_OUTPUT, priced
 from agora.model import Model, Settings
 from agora.records import Message, Reply, Usage
 from agora.text.debate import Debate
+from agora.text.protocol import Gates
 from agora.text.stop import never
 
 MAX_CALLS = 3_000  # rehearsed; a longer debate is scaled up from its first rounds
@@ -69,6 +70,8 @@ async def _rehearse(
     if not agree:
         most = limit - 1 if rounds > limit else debate.moderator.limit
         rehearsed.moderator = replace(debate.moderator, stop=never(stop), limit=most)
+        spared = Gates(prune=debate.protocol.gates.prune)  # the other gates save calls, or do not
+        rehearsed.protocol = replace(debate.protocol, gates=spared)
     needs = stop.needs if agree else ()
     sure = ["Confidence: 100%"] * ("ask_confidence" in needs) + ["Done: yes"] * ("ask_done" in needs)
     used: dict[str, Usage] = {}
