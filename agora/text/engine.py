@@ -35,8 +35,9 @@ from agora.records import (
     Wrote,
 )
 from agora.text.agent import Agent
+from agora.text.board import Board
 from agora.text.gates import condense, digests_of, majority, minutes, pruned, read_ballot, unknown
-from agora.text.protocol import Key, Needs, Phase, Plan
+from agora.text.protocol import Phase, Plan
 from agora.text.reading import Reader
 from agora.text.stop import StopRule
 from agora.text.verdict import conclude, deciding
@@ -47,14 +48,6 @@ if TYPE_CHECKING:
 
 
 MAX_EDGES = 20_000  # that are told; a larger graph is in the debate
-
-
-class _Waiter:
-    __slots__ = ("event", "missing")
-
-    def __init__(self, missing: int) -> None:
-        self.missing = missing
-        self.event = anyio.Event()
 
 
 class Run:
@@ -95,29 +88,14 @@ class Run:
         self.cut: str | None = None  # which budget, if one, allows no further call
         self._emit = emit
         self._limit: BudgetError | None = None
-        self._board: dict[Key, Turn] = {}
+        self._board = Board(self.plan, list(self.order))
         skip = debate.protocol.gates.skip
         asks = debate.moderator.stop.needs | (skip.needs if skip is not None else frozenset())
-        self._reader = Reader(
-            self.plan,
-            question,
-            self.answer,
-            self.order,
-            self._board,
-            debate.moderator.last,
-            asks,
-        )
-        self._out: set[str] = set()  # agents that have left
-        self._left: dict[int, int] = {}  # turns that are still to come in a round
-        self._last_of: tuple[object, Mapping[str, str]] = (None, {})
+        self._reader = Reader(self._board, question, self.answer, self.order, debate.moderator.last, asks)
         protocol = debate.protocol
         self._waits = protocol.gates.wait or protocol.memory == "summary"
         self._digests = digests_of(protocol, debate.topology)
         self._chats: dict[str, list[Message]] = {}
-        self._waiters: dict[Key, list[_Waiter]] = {}
-        self._gates = [anyio.Event()]
-        self._counts: list[Counter[str | None]] = []
-        self._done: list[anyio.Event] = []
         self._asked: Counter[tuple[str, int]] = Counter()
         self._parts: list[tuple[tuple[int, int, int], Reply]] = []
         outer = calls.current()
@@ -146,7 +124,7 @@ class Run:
         graph = debate.topology
         edges = graph.edges if graph.edge_count <= MAX_EDGES else ()
         self._tell(Started(self.id, self.question, graph.agents, edges, replayed))
-        self._open(0)
+        self._board.open(0)
         with scope(**{name: getattr(self._scope, name) for name in Scope.__slots__}):
             try:
                 async with anyio.create_task_group() as group:
@@ -163,8 +141,8 @@ class Run:
 
     async def _take_part(self, agent: Agent) -> None:
         for index in range(self.debate.moderator.last + 1):
-            await self._gate(index).wait()
-            if agent.name in self._out:
+            await self._board.begun(index).wait()
+            if agent.name in self._board.out:
                 return
             for phase in self.plan.phases_of(index):
                 if self.plan.speaks(agent.name, phase):
@@ -175,8 +153,8 @@ class Run:
         stop, last = self.debate.moderator.stop, self.debate.moderator.last
         gates = self.debate.protocol.gates
         for index in range(last + 1):
-            await self._round_event(index).wait()
-            round = self._collect(index)
+            await self._board.over(index).wait()
+            round = self._board.collect(index)
             present = len(round.final) - len(round.absent)
             if present or not index or self.cut is None:
                 self.rounds.append(round)
@@ -186,7 +164,7 @@ class Run:
             else:
                 if round.final and present < max(1, math.ceil(self.debate.moderator.quorum * len(round.final) - 1e-9)):
                     self._fail(round, present)
-                reason = None if self._gate(index + 1).is_set() else await self._ask_rule(stop)
+                reason = None if self._board.begun(index + 1).is_set() else await self._ask_rule(stop)
                 if reason is None and index == 0 and gates.skip is not None:
                     skipped = await self._ask_rule(gates.skip)
                     reason = f"no debate was needed: {skipped}" if skipped else None
@@ -199,7 +177,8 @@ class Run:
             if reason is not None:
                 group.cancel_scope.cancel()
                 return
-            self._open(index + 1)
+            if index < last:
+                self._board.open(index + 1)
 
     async def _between(self, round: Round) -> None:
         """What happens between rounds: who stays, and the running summary."""
@@ -208,7 +187,7 @@ class Run:
             prune = protocol.gates.prune
             if prune is not None and round.index >= prune.first:
                 out = await pruned(prune, round, self)
-                self._out |= set(out)
+                self._board.out |= set(out)
                 if out:
                     self.warn(f"after round {round.index} {', '.join(out)} left the debate")
             if protocol.memory == "summary" and protocol.summariser is not None:
@@ -216,6 +195,24 @@ class Run:
                 self._reader.minutes[round.index] = await minutes(protocol.summariser, round, self, before)
         except BudgetError as error:
             self._cut(error)
+
+    def _publish(self, turn: Turn, agent: Agent) -> None:
+        """Put a turn on the board, and see whether the next round may begin."""
+        self._board.put(turn)
+        self._tell(Spoke(turn), full=turn.kept is not None or bool(getattr(agent.model, "members", ())))
+        if self.over is not None:
+            return
+        counts = self._board.count(turn)
+        if (
+            counts is not None
+            and self.cut is None
+            and turn.gives == "answer"
+            and turn.round < self.debate.moderator.last
+            and not self._waits
+            and not self._board.begun(turn.round + 1).is_set()
+            and not self.debate.moderator.stop.may_stop(turn.round, counts)
+        ):
+            self._board.open(turn.round + 1)
 
     async def _close(self) -> None:
         """The closing phases, after the last round."""
@@ -229,9 +226,9 @@ class Run:
 
         async with anyio.create_task_group() as group:
             for agent in self.debate.agents:
-                if agent.name not in self._out:
+                if agent.name not in self._board.out:
                     group.start_soon(take_part, agent, name=agent.name)
-        self.rounds[-1] = self._collect(index)
+        self.rounds[-1] = self._board.collect(index)
 
     async def _ask_rule(self, stop: StopRule) -> str | None:
         try:
@@ -256,7 +253,7 @@ class Run:
             return kept
         read = await self._read(agent.name, index, phase)
         if protocol.gates.drop is not None:
-            own = self._reader.last_answer(agent.name, index, phase.name)
+            own = self._board.last_answer(agent.name, index, phase.name)
             news = unknown(read, own)
             if index and gives == "answer" and own is not None and read and not news:
                 return replace(own, round=index, phase=phase.name, kept="read nothing new", reads=())
@@ -309,11 +306,11 @@ class Run:
     async def _kept(self, agent: Agent, index: int, phase: Phase) -> Turn | None:
         """The turn of an agent that a gate spares."""
         gates = self.debate.protocol.gates
-        own = self._reader.last_answer(agent.name, index, phase.name)
+        own = self._board.last_answer(agent.name, index, phase.name)
         if own is None or not (gates.freeze or gates.follow):
             return None
-        await self._round_event(index - 1).wait()
-        final = self._collect(index - 1).final
+        await self._board.over(index - 1).wait()
+        final = self._board.collect(index - 1).final
         answer = majority(final.values())
         if answer is None:
             return None
@@ -331,29 +328,20 @@ class Run:
     async def _read(self, name: str, index: int, phase: Phase) -> list[Turn]:
         """Wait for what a turn must read, and give what it may."""
         if barrier := self.plan.barrier(index, phase.name):
-            await self._wait(barrier, len(barrier))
-        needs = self.plan.needs(name, index, phase, self._board)
-        if self._out:
-            must, may = (tuple(key for key in keys if self._there(key)) for keys in (needs.must, needs.may))
-            needs = replace(needs, must=must, may=may, enough=min(needs.enough, len(may)))
+            await self._board.wait(barrier, len(barrier))
+        needs = self.plan.needs(name, index, phase, self._board.turns)
         if not needs.may or self._recorder is None:
-            await self._ready(needs)
-            return self.plan.readable(needs, self._board)
+            return await self._board.ready(needs)
         # what is there in time is chance: a resumed run must read the same
         path = f"{self._path}/{name}/{index}/{phase.name}" if self._path else f"{name}/{index}/{phase.name}"
         chosen = self._recorder.choice(path)
         if chosen is not None:
             keys = [(str(who), int(when), str(what)) for who, when, what in chosen if who in self.order]
-            await self._wait(keys, len(keys))
-            return [self._board[key] for key in keys]
-        await self._ready(needs)
-        read = self.plan.readable(needs, self._board)
+            await self._board.wait(keys, len(keys))
+            return [self._board.turns[key] for key in keys]
+        read = await self._board.ready(needs)
         self._recorder.choose(path, [(turn.agent, turn.round, turn.phase) for turn in read])
         return read
-
-    def _there(self, key: Key) -> bool:
-        """Whether a turn may still come: agents that have left do not speak, nor are they read."""
-        return key[0] not in self._out
 
     async def _digest(self, reply: Reply, agent: str, index: int, phase: Phase) -> str | None:
         """A turn's summary or claims, for the views that show it so."""
@@ -412,99 +400,7 @@ class Run:
             self.cut, self._limit = f"stopped by: budget ({error.limit})", error
         return str(error)
 
-    # ---- waiting ---------------------------------------------------------------------------------------------
-
-    def _gate(self, index: int) -> anyio.Event:
-        while len(self._gates) <= index:
-            self._gates.append(anyio.Event())
-        return self._gates[index]
-
-    def _round_event(self, index: int) -> anyio.Event:
-        while len(self._done) <= index:
-            self._done.append(anyio.Event())
-            self._counts.append(Counter())
-        return self._done[index]
-
-    def _open(self, index: int) -> None:
-        """Let a round begin, and count the turns it will have."""
-        gate = self._gate(index)
-        if gate.is_set() or index > self.debate.moderator.last:
-            return
-        done = self._round_event(index)
-        here = [agent for agent in self.order if agent not in self._out]
-        self._left[index] = sum(self.plan.speaks(name, p) for p in self.plan.phases_of(index) for name in here)
-        if not self._left[index]:
-            done.set()
-        gate.set()
-
-    def _publish(self, turn: Turn, agent: Agent) -> None:
-        """Put a turn on the board, wake those who waited for it, and see whether the next round may begin."""
-        key = (turn.agent, turn.round, turn.phase)
-        self._board[key] = turn
-        self._tell(Spoke(turn), full=turn.kept is not None or bool(getattr(agent.model, "members", ())))
-        for waiter in self._waiters.pop(key, ()):
-            waiter.missing -= 1
-            if waiter.missing <= 0:
-                waiter.event.set()
-        if self.over is not None:
-            return
-        counts = self._counts[turn.round]
-        self._left[turn.round] -= 1
-        if turn.gives == "answer" and turn.phase == self._last_answers(turn.round).get(turn.agent):
-            counts[turn.value] += 1
-        moderator = self.debate.moderator
-        if not self._left[turn.round]:
-            self._done[turn.round].set()
-        elif (
-            self.cut is None
-            and turn.gives == "answer"
-            and turn.round < moderator.last
-            and not self._waits
-            and not self._gate(turn.round + 1).is_set()
-            and not moderator.stop.may_stop(turn.round, counts)
-        ):
-            self._open(turn.round + 1)
-
-    def _last_answers(self, round: int) -> Mapping[str, str]:
-        """For each agent the last phase of a round in which it answers."""
-        phases = self.plan.phases_of(round)
-        if phases is self._last_of[0]:
-            return self._last_of[1]
-        found = {a: p.name for p in phases if p.gives == "answer" for a in self.order if self.plan.speaks(a, p)}
-        self._last_of = (phases, found)
-        return found
-
-    async def _wait(self, keys: Sequence[Key], enough: int) -> None:
-        """Until at least `enough` of the turns are there."""
-        missing = [key for key in keys if key not in self._board]
-        short = enough - (len(keys) - len(missing))
-        if short <= 0:
-            return
-        waiter = _Waiter(short)
-        for key in missing:
-            self._waiters.setdefault(key, []).append(waiter)
-        await waiter.event.wait()
-
-    async def _ready(self, needs: Needs) -> None:
-        await self._wait(needs.must, len(needs.must))
-        if not needs.may:
-            return
-        with anyio.move_on_after(needs.deadline):
-            await self._wait(needs.may, needs.enough)
-
     # ---- the outcome -----------------------------------------------------------------------------------------
-
-    def _collect(self, index: int) -> Round:
-        """A round's turns; who gave no answer in it, but has before, keeps that."""
-        phases, names = self.plan.phases_of(index), [n for n in self.debate.topology.agents if n not in self._out]
-        keys = [(name, index, phase.name) for phase in phases for name in names if self.plan.speaks(name, phase)]
-        turns = [self._board[key] for key in keys if key in self._board]
-        answered = {turn.agent for turn in turns if turn.gives == "answer"}
-        for name in names if len(answered) < len(names) else ():
-            own = self._reader.last_answer(name, index, "") if name not in answered else None
-            if own is not None:
-                turns.append(replace(own, round=index, kept="was not asked", reads=()))
-        return Round(index, tuple(turns))
 
     async def _verdict(self) -> Verdict:
         debate = self.debate

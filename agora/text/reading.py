@@ -10,36 +10,35 @@ from agora.answers import AnswerType
 from agora.errors import InputError
 from agora.records import Message, Turn
 from agora.text.agent import Agent, Shown, View, show
-from agora.text.protocol import Key, Phase, Plan
+from agora.text.board import Board
+from agora.text.protocol import Key, Phase
 
 
 class Reader:
     """Makes the prompts of one run.
 
     Args:
-        plan: protocol and topology of the run.
+        board: what has been said so far; grows while the run goes on.
         question: what is debated.
         answer: the kind of answer.
         order: each agent's number.
-        board: what has been said so far; grows while the run goes on.
         last: the last round there can be.
         asks: what stop rules need agents to say: 'ask_done', 'ask_confidence'.
     """
 
     def __init__(
         self,
-        plan: Plan,
+        board: Board,
         question: str,
         answer: AnswerType,
         order: Mapping[str, int],
-        board: Mapping[Key, Turn],
         last: int,
         asks: Collection[str] = (),
     ) -> None:
-        self.plan, self.protocol, self.seed = plan, plan.protocol, plan.seed
-        self.question, self.answer, self.order, self.board = question, answer, order, board
-        self.last, self.asks = last, asks
-        self._noted = any(phase.gives == "text" for phase in plan.protocol.all_phases)
+        self.board, self.plan = board, board.plan
+        self.protocol, self.seed = self.plan.protocol, self.plan.seed
+        self.question, self.answer, self.order, self.last, self.asks = question, answer, order, last, asks
+        self._noted = any(phase.gives == "text" for phase in self.protocol.all_phases)
         self.minutes: dict[int, str | None] = {}  # the running summary after each round
 
     def prompt(
@@ -54,7 +53,7 @@ class Reader:
             read: the turns it may read.
         """
         protocol, view = self.protocol, phase.view or self.protocol.view
-        own = self.last_answer(agent.name, index, phase.name)
+        own = self.board.last_answer(agent.name, index, phase.name)
         turns = self._answers(read)
         if view.own == "peer" and own is not None and own not in turns:
             turns.append(own)
@@ -106,21 +105,11 @@ class Reader:
                 called[name] = name if view.names == "named" else f"Peer {len(called) - (me in called) + 1}"
         return called
 
-    def last_answer(self, agent: str, index: int, phase: str) -> Turn | None:
-        """The agent's newest answer before a phase; absent voices are passed over."""
-        spot = self.plan.before(agent, index, phase, gives="answer")
-        while spot is not None:
-            turn = self.board.get(spot)
-            if turn is not None and turn.reply is not None:
-                return turn
-            spot = self.plan.before(*spot, gives="answer")
-        return None
-
     def _answers(self, read: Sequence[Turn]) -> list[Turn]:
         """The answers that stand behind what is read: the turn itself, or the last answer before it."""
         found = []
         for turn in read:
-            answer = turn if turn.gives == "answer" else self.last_answer(turn.agent, turn.round, turn.phase)
+            answer = turn if turn.gives == "answer" else self.board.last_answer(turn.agent, turn.round, turn.phase)
             if answer is not None:
                 found.append(answer)
         return found
@@ -136,7 +125,7 @@ class Reader:
             spot: Key | None = (turn.agent, turn.round, turn.phase)
             said = []
             while spot is not None and self._place(spot) >= since:
-                note = self.board.get(spot)
+                note = self.board.turns.get(spot)
                 if note is not None and note.gives == "text" and note.agent != me:
                     said.append(note)
                 spot = self.plan.before(*spot)
@@ -159,10 +148,10 @@ class Reader:
         names = {turn.agent for turn in read} | own
         newest = {(t.agent, t.round, t.phase) for t in now}
         phases = self.plan.phases_of(index)
-        last = self.last_answer(me, index, phases[0].name) if phases else None
+        last = self.board.last_answer(me, index, phases[0].name) if phases else None
         said = [
             turn
-            for key, turn in self.board.items()
+            for key, turn in self.board.turns.items()
             if turn.agent in names
             and turn.gives in ("answer", "text")
             and since <= turn.round < index
