@@ -163,6 +163,17 @@ def test_cached_equals_uncached_and_batches_equal_singles() -> None:
     np.testing.assert_allclose(again, together[0], atol=2e-4)
 
 
+def test_what_lies_in_memory_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sequences of unequal length decoded together read only what was written."""
+    monkeypatch.setattr(np, "empty", lambda shape, dtype=float: np.full(shape, np.nan, dtype))
+    model = PocketModel("base")
+    prompts = [model.encode([Message("user", p.question)]) for p in generate(4, 5, ALL_SKILLS)]
+    session = model.session()
+    slots = [session.new() for _ in prompts]
+    session.forward([(s, p[:-1]) for s, p in zip(slots, prompts, strict=True)])
+    assert np.isfinite(session.forward([(s, p[-1:]) for s, p in zip(slots, prompts, strict=True)])).all()
+
+
 def test_a_damaged_file_is_said_to_be_one(tmp_path: object) -> None:
     from pathlib import Path
 
