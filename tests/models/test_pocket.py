@@ -165,7 +165,7 @@ def test_cached_equals_uncached_and_batches_equal_singles() -> None:
 
 def test_what_lies_in_memory_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sequences of unequal length decoded together read only what was written."""
-    monkeypatch.setattr(np, "empty", lambda shape, dtype=float: np.full(shape, np.nan, dtype))
+    monkeypatch.setattr(np, "empty", lambda shape, dtype=float: np.full(shape, np.inf, dtype))
     model = PocketModel("base")
     prompts = [model.encode([Message("user", p.question)]) for p in generate(4, 5, ALL_SKILLS)]
     session = model.session()

@@ -107,7 +107,7 @@ class Session:
         """Grow the caches to `slots` sequences: (layers, slots, heads, context, head size)."""
         w, have = self.weights, len(self.lengths)
         shape = (len(w.layers), slots, w.heads, w.context, w.head)
-        # zeros, not whatever lies in memory: what a mask hides is multiplied by 0 all the same, and 0 x NaN is NaN
+        # zeros, not whatever lies in memory: what a mask hides is computed all the same, and may be infinite
         keys, values = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         if have:
             keys[:, :have], values[:, :have] = self._keys, self._values
