@@ -20,7 +20,7 @@ class Budget:
     """Limits of one run; None is no limit. They are checked before a call is sent, with an estimate of what it takes.
 
     Attributes:
-        calls: most model calls, the moderator's included. Never exceeded.
+        calls: most model calls, the moderator's and those that fail included. Never exceeded.
         tokens: most tokens, in and out.
         usd: most to spend; a call of unknown price is not sent.
         seconds: wall time; calls under way at that moment are cut off.
@@ -44,12 +44,14 @@ class Meter:
     Args:
         budget: the limits.
         used: what has been taken already: a resumed run's calls.
+        failed: its calls that gave no reply.
     """
 
-    def __init__(self, budget: Budget, used: Usage = Usage()) -> None:
+    def __init__(self, budget: Budget, used: Usage = Usage(), failed: int = 0) -> None:
         self.budget = budget
         self.begun = time.monotonic()
         self.used = used
+        self.failed = failed
         self.held = Usage()  # estimates of the calls under way
 
     def expect(self, input_tokens: int, max_tokens: int | None) -> Usage:
@@ -64,7 +66,7 @@ class Meter:
             BudgetError: if it must not be sent.
         """
         b, taken = self.budget, self.used + self.held
-        if b.calls is not None and taken.calls + expected.calls > b.calls:
+        if b.calls is not None and taken.calls + self.failed + expected.calls > b.calls:
             self._stop("calls", f"the budget of {b.calls} calls is used up.")
         if b.tokens is not None and taken.tokens + expected.tokens > b.tokens:
             self._stop("tokens", f"the budget of {b.tokens} tokens does not allow another call: {taken.tokens} are "
@@ -81,15 +83,22 @@ class Meter:
         self.held = taken_plus(self.held, expected)
 
     def settle(self, expected: Usage, usage: Usage | None) -> None:
-        """Count what a call took, in place of what it was expected to take; None if it gave no reply."""
+        """Count what a call took, in place of what it was expected to take; None if it gave no reply: then it counts as
+        a call, as it was sent."""
         self.held = taken_plus(self.held, expected, -1)
-        if usage is not None:
+        if usage is None:
+            self.failed += expected.calls
+        else:
             self.used = self.used + usage
+
+    def release(self, expected: Usage) -> None:
+        """Hold it no more: the call was not sent."""
+        self.held = taken_plus(self.held, expected, -1)
 
     def shares(self) -> list[float]:
         """The share of each limit that is used up."""
         b, used = self.budget, self.used
-        pairs = [(used.calls, b.calls), (used.tokens, b.tokens), (used.usd, b.usd)]
+        pairs = [(used.calls + self.failed, b.calls), (used.tokens, b.tokens), (used.usd, b.usd)]
         pairs.append((time.monotonic() - self.begun, b.seconds))
         return [float(taken) / limit for taken, limit in pairs if limit and taken is not None]
 

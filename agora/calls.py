@@ -207,17 +207,19 @@ def _reserve(
     if not meters:
         return held
     tokens = estimate_tokens(messages)
+    pinned: Settings = getattr(model, "pinned", settings)
+    most = pinned.max_tokens if pinned.max_tokens is not None else settings.max_tokens
     cost = getattr(model, "cost", None)
     try:
         for meter in meters:
-            expected = meter.expect(tokens, settings.max_tokens)
+            expected = meter.expect(tokens, most)
             if meter.budget.usd is not None:
                 expected = priced(expected, cost)
             meter.reserve(expected, model.name)
             held.append((meter, expected))
     except BudgetError:
         for meter, expected in held:
-            meter.settle(expected, None)
+            meter.release(expected)
         raise
     return held
 

@@ -223,9 +223,24 @@ class Journal:
     # ---- runs ------------------------------------------------------------------------------------------------
 
     async def begin(
-        self, run: str, *, question: str, name: str, seed: int, config: Mapping[str, Any] | None = None
+        self,
+        run: str,
+        *,
+        question: str,
+        name: str,
+        seed: int,
+        config: Mapping[str, Any] | None = None,
+        again: bool = False,
     ) -> Recorder:
         """The recorder of a run: of a new one, or, if the journal has a run of this id, of its resumption.
+
+        Args:
+            run: its id.
+            question: what is debated.
+            name: of the debate.
+            seed: of its randomness.
+            config: what it can be built from again.
+            again: calls that failed are tried again, whatever became of the run: where no other call has read of them.
 
         Raises:
             InputError: if the run of this id debates another question, cannot be resumed, or is under way elsewhere.
@@ -247,7 +262,7 @@ class Journal:
                 )
             if info.alive:
                 raise InputError(f"run {run} is under way in another process.", hint="Wait for it, or end it first.")
-            found = await self._read(partial(store.replayable, run=run, failed=info.status == "failed"))
+            found = await self._read(partial(store.replayable, run=run, failed=again or info.status == "failed"))
             recorder = Recorder(self, run, *found)
             change = {"status": "running", "host": _host(), "pid": os.getpid()}
             await self.commit(("run", {"id": run, "updated": time.time(), **change}))
@@ -344,6 +359,11 @@ class Recorder:
         prefix = f"{path}/" if path else ""
         replies = [e.reply for e in self._found.values() if e.reply is not None and e.path.startswith(prefix)]
         return sum((reply.usage for reply in replies), Usage())
+
+    def failed_before(self, path: str = "") -> int:
+        """How many calls recorded before gave no reply, those below a path."""
+        prefix = f"{path}/" if path else ""
+        return sum(e.error is not None and e.path.startswith(prefix) for e in self._found.values())
 
     async def entry(self, path: str, model: Model, messages: Sequence[Message], settings: Settings) -> Entry:
         """The entry of a call that is about to be made, with its reply or error where the journal has one."""

@@ -412,3 +412,20 @@ def test_prices_that_are_not_listed() -> None:
     assert listed_price("gpt-4o", "no-such-provider", None)(usage) is None
     known = listed_price("gpt-4o", None, "https://api.openai.com/v1/")(usage)
     assert known == pytest.approx(listed_price("gpt-4o", "openai", None)(usage))
+
+
+def test_calls_that_fail_count_as_calls() -> None:
+    sent = 0
+
+    def fail(messages: Any) -> Any:
+        nonlocal sent
+        sent += 1
+        return ModelError("no")
+
+    group = [Agent(f"bad{i}", ScriptedModel(fail)) for i in range(6)]
+    good = [Agent(f"good{i}", ScriptedModel("Answer: 1")) for i in range(6)]
+    debate = Debate([*good, *group], answer="number", budget=Budget(calls=15),
+                    moderator=Moderator(rounds(5), quorum=0.4))  # fmt: skip
+    verdict = debate.run("q?")
+    assert verdict.usage.calls + sent == 15
+    assert "budget (calls)" in verdict.reason

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -853,3 +856,37 @@ async def test_how_a_run_ended(url: str) -> None:
         info = await journal.run("poor")
         assert (info.status, info.rounds) == ("budget", 0)
         assert "budget of 0 calls" in (info.reason or "")
+
+
+@pytest.mark.anyio
+async def test_a_run_goes_on_once_at_a_time(tmp_path: Path) -> None:
+    debate = Debate([Agent("a", ScriptedModel("x", latency=0.2))])
+    refused: list[str] = []
+
+    async def go() -> None:
+        try:
+            await debate.answer("q?", journal=tmp_path / "j.sqlite", run="r")
+        except InputError as error:
+            refused.append(str(error))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(go)
+        tasks.start_soon(go)
+    assert refused == ["run r is under way in this process. Wait for it, or use another id."]
+    await debate.answer("q?", journal=tmp_path / "j.sqlite", run="r")
+
+
+def test_a_process_number_in_use_again_is_another_process() -> None:
+    from agora import store
+    from agora.journal import process_began
+
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        host, began = socket.gethostname(), process_began(child.pid)
+        assert store._alive(f"{host}#{began}", child.pid, 0.0)
+        if began:  # where the system says
+            assert not store._alive(f"{host}#1", child.pid, 0.0)
+    finally:
+        child.kill()
+        child.wait()
+    assert not store._alive(f"{host}#{began}", child.pid, 0.0)

@@ -42,7 +42,7 @@ class WithSettings(_Around):
 
     def __init__(self, model: Model, settings: Settings) -> None:
         super().__init__(model)
-        self._settings = settings
+        self._settings = self.pinned = settings
         self.identity = f"{self.identity} {settings.pinned}"
 
     async def answer(self, messages: Sequence[Message], settings: Settings = Settings()) -> Reply:
@@ -304,7 +304,7 @@ class Replay(_Around):
         async with self._opening:
             if self._recorder is None:
                 name = self._model.name
-                self._recorder = await self._journal.begin(self._run, question=name, name=name, seed=0)
+                self._recorder = await self._journal.begin(self._run, question=name, name=name, seed=0, again=True)
         # inside a call, that call has been counted already
         meters = () if calls.current().whole else calls.current().meters
         with calls.scope(recorder=self._recorder, path="", whole=False, meters=meters):

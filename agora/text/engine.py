@@ -30,7 +30,6 @@ from agora.records import (
     Spoke,
     Started,
     Turn,
-    Usage,
     Verdict,
     Wrote,
 )
@@ -105,8 +104,10 @@ class Run:
         self._path = outer.path
         meters = outer.meters
         if debate.budget != Budget():
-            used = self._recorder.used(self._path) if self._recorder is not None else Usage()
-            meters = (*meters, Meter(debate.budget, used))
+            meter = Meter(debate.budget)
+            if self._recorder is not None:
+                meter = Meter(debate.budget, self._recorder.used(self._path), self._recorder.failed_before(self._path))
+            meters = (*meters, meter)
         self._scope = replace(outer, recorder=self._recorder, meters=meters, listen=None, stream=stream, whole=False)
 
     def _tell(self, event: Event, *, full: bool = False) -> None:

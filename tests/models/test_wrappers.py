@@ -433,3 +433,14 @@ async def test_a_replay_of_a_nest_journals_its_members(tmp_path: Path) -> None:
         reply = await Replay(inner, journal, "r").answer(ASK)
         assert [row["path"] for row in await journal.calls("r")] == ["replay/0", "replay/1"]
         assert replace(await Replay(inner, journal, "r").answer(ASK)) == reply
+
+
+@pytest.mark.anyio
+async def test_a_replay_tries_again_what_failed(tmp_path: Path) -> None:
+    url = str(tmp_path / "j.sqlite")
+    async with Journal(url) as journal:
+        with pytest.raises(ModelError):
+            await Replay(ScriptedModel([ModelError("down")]), journal, "r").answer([Message("user", "q")])
+    async with Journal(url) as journal:
+        again = Replay(ScriptedModel("up"), journal, "r")
+        assert (await again.answer([Message("user", "q")])).text == "up"
