@@ -10,9 +10,9 @@ from typing import Any
 
 import jinja2
 from jinja2 import meta
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from agora.errors import TemplateError
+from agora.sandbox import Sandbox
 
 # every name a template may use; one that uses another is found when it is loaded, before any call
 TURN = frozenset(
@@ -56,7 +56,7 @@ class _Loader(jinja2.FileSystemLoader):
 @lru_cache(maxsize=2)
 def _environment(shipped: bool) -> jinja2.Environment:
     # the shipped templates are as trustworthy as this code, and three times as fast without a sandbox
-    kind = jinja2.Environment if shipped else ImmutableSandboxedEnvironment
+    kind = jinja2.Environment if shipped else Sandbox
     return kind(
         loader=_Loader(folder()),
         auto_reload=False,
@@ -84,7 +84,7 @@ class Template:
         if name not in NAMES and source is None:
             raise TemplateError(f"there is no template '{name}'; there are {', '.join(NAMES)}.")
         allowed = NAMES.get(name, TURN)  # a phase with a name of its own
-        self.name = name
+        self.name, self._sandboxed = name, False
         env = _environment(source is None)
         try:
             if source is None:
@@ -94,9 +94,12 @@ class Template:
                 self._template = loaded
             else:
                 source = _Loader.whole(source)
-                self._template = env.from_string(source)
+                assert isinstance(env, Sandbox)
+                self._template, self._sandboxed = env.bounded(source), True
             unknown = meta.find_undeclared_variables(env.parse(source)) - allowed - set(env.globals)
-        except jinja2.TemplateSyntaxError as error:
+        except TemplateError as error:
+            raise TemplateError(f"template '{name}': {error}.") from None
+        except (jinja2.TemplateSyntaxError, jinja2.TemplateAssertionError) as error:
             raise TemplateError(f"template '{name}', line {error.lineno}: {error.message}.") from error
         except jinja2.TemplateNotFound as error:
             raise TemplateError(f"template '{name}' was not found in {folder()}.") from error
@@ -113,7 +116,7 @@ class Template:
             TemplateError: if a value is used in a way that it does not allow.
         """
         try:
-            return self._template.render(values)
+            return Sandbox.text(self._template, values) if self._sandboxed else self._template.render(values)
         except Exception as error:
             raise TemplateError(f"template '{self.name}' cannot be rendered: {error}.") from error
 

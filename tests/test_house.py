@@ -10,8 +10,8 @@ from pathlib import Path
 import agora
 
 ORDER = [
-    "errors", "records", "model", "answers", "prompts", "journal", "store", "budget", "calls", "models", "text",
-    "layout", "drawing", "display", "config", "cli",
+    "errors", "records", "model", "answers", "sandbox", "prompts", "journal", "store", "budget", "calls", "models",
+    "text", "layout", "drawing", "display", "config", "cli",
 ]  # fmt: skip
 ROOT = Path(agora.__file__).parent
 
