@@ -80,7 +80,8 @@ async def _many(debates: int) -> tuple[float, float]:
         for i in waiting:
             group = [Agent(f"agent {j}", ScriptedModel(f"Because. Answer: {j}")) for j in range(5)]
             debate = Debate(group, answer="number", moderator=Moderator(rounds(2)), seed=i)
-            total[0] += (await debate.answer("What is 2+2?")).usage.calls
+            verdict = await debate.answer("What is 2+2?")
+            total[0] += verdict.usage.calls
 
     begun = time.process_time()
     async with anyio.create_task_group() as tasks:
