@@ -64,6 +64,11 @@ def extract(kind: AnswerType, reply: Reply) -> Answer:
     return Answer(value, confidence=confidence)
 
 
+def bare(text: str) -> str:
+    """A reply without what it says only to the moderator: how sure it is, and whether it is done."""
+    return _DONE.sub("", _CONFIDENCE.sub("", text)).strip() if ":" in text or "=" in text else text.strip()
+
+
 def _marked(text: str) -> str | None:
     """What follows the last 'Answer:' on its line, or else on the next."""
     marks = list(_MARK.finditer(text))

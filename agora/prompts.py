@@ -140,4 +140,8 @@ def template(name: str, override: str | Path | None = None, style: str | None = 
             return Template(name, Path(override).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             raise TemplateError(f"template '{name}': cannot read {override}: {error}.") from error
+    if re.fullmatch(r"[\w-]{1,60}", override):
+        raise TemplateError(
+            f"template '{name}': '{override}' is neither a file (.jinja, .txt, .md) nor a template's text."
+        )
     return Template(name, override)

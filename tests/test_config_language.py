@@ -44,7 +44,9 @@ def test_the_rest_of_a_protocol() -> None:
     assert made.contentiousness == Dial(0.9, 0.1)
     assert [round(made.contentiousness.at(r, 4), 2) for r in range(5)] == [0.9, 0.7, 0.5, 0.3, 0.1]
     assert made.temperature.at(3, 5) == 0.5
-    gates = protocol("{gates: {skip: quorum(0.8), freeze: majority, drop: known, prune: {keep: 1, by: scores}}}").gates
+    gates = protocol(
+        "{gates: {skip: quorum(0.8), freeze: majority, drop: known, prune: {keep: 1, by: scores}}, closing: [score]}"
+    ).gates
     assert isinstance(gates, Gates)
     assert (str(gates.skip), gates.freeze, gates.drop) == ("quorum(0.8)", "majority", "known")
     assert gates.prune is not None

@@ -31,7 +31,7 @@ from agora.prompts import template
 from agora.text.agent import Agent, View
 from agora.text.debate import Debate
 from agora.text.moderator import ByModel, Decision, Distribution, Moderator, Pairwise, Select, Steer, Vote
-from agora.text.protocol import KINDS, Dial, Gates, Phase, Protocol, Prune, Schedule
+from agora.text.protocol import KINDS, Dial, Gates, Phase, Protocol, Prune, Schedule, template_of
 from agora.text.stop import parse_stop
 from agora.text.topology import build
 
@@ -127,6 +127,10 @@ class _Builder:
             raise self.at(error, "protocol") from None
         moderator = self.moderator()
         try:
+            voters = None if spec.voters is None else self.members(spec.voters, "voters")
+        except AgoraError as error:
+            raise self.at(error, "voters") from None
+        try:
             topology = build(spec.topology, [agent.name for agent in agents], self.folder, spec.seed)
         except AgoraError as error:
             raise self.at(error, "topology") from None
@@ -137,7 +141,7 @@ class _Builder:
                 protocol=protocol,
                 moderator=moderator,
                 answer=answer,
-                voters=spec.voters,
+                voters=voters,
                 budget=Budget(**spec.budget.model_dump()),
                 seed=spec.seed,
                 name=spec.name,
@@ -187,7 +191,7 @@ class _Builder:
         memory, keep = (spec.memory, 2) if isinstance(spec.memory, str) else ("last", spec.memory.last)
         return Protocol(
             schedule,
-            View(**spec.view.model_dump()),
+            View(spec.view) if isinstance(spec.view, str) else View(**spec.view.model_dump()),
             memory,  # type: ignore[arg-type]
             phases=self.phases("phases", spec.phases),
             opening=self.phases("opening", spec.opening),
@@ -228,7 +232,7 @@ class _Builder:
             spec.gives, spec.first, spec.last, spec.every,
         )  # fmt: skip
         if given is not None:
-            template(kind, given)  # a wrong one is found now
+            template(template_of(kind), given)  # a wrong one is found now
         return phase
 
     def template(self, given: str | None) -> str | Path | None:
@@ -278,7 +282,9 @@ class _Builder:
         kind = next(iter(value.model_fields_set))
         options = getattr(value, kind)
         if kind == "vote":
-            return self.vote(options or VoteSpec())
+            return self.vote(
+                checked({"rule": options}, VoteSpec) if isinstance(options, str) else options or VoteSpec()
+            )
         if kind == "steer":
             if options not in self.groups or len(self.groups[options]) != 1:
                 near = difflib.get_close_matches(str(options), self.groups, 1)
@@ -308,11 +314,13 @@ class _Builder:
             raise InputError(f"accuracies: there is no agent '{strangers[0][:40]}'.")
         asked = {phase.gives for phase in self.made.all_phases} if self.made else set()
         wants = "scores" if spec.rule in ("approval", "score", "cumulative") else "ranking"
-        ballots = spec.rule not in ("plurality", "majority", "supermajority", "trajectory", "medoid")
+        over_answers = ("plurality", "majority", "supermajority", "mean", "median", "trajectory", "medoid")
+        ballots = spec.rule not in over_answers
         if ballots and not asked & {wants, "scores"}:
             phase = "score" if wants == "scores" else "rank"
             raise InputError(f"{spec.rule}: no phase asks for {wants}.", hint=f"Add one: closing: [{phase}].")
-        return Vote(**spec.model_dump())
+        skill = {name: value for group, value in spec.accuracies.items() for name in self.groups[group]}
+        return Vote(**{**spec.model_dump(), "accuracies": skill})
 
 
 def _dial(value: float | DialSpec | None) -> Dial | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -31,7 +32,15 @@ def _plain(node: yaml.Node, file: str) -> tuple[Any, dict[Path_, int]]:
         lines.setdefault(path, line)
         if isinstance(node, yaml.MappingNode):
             data: dict[Any, Any] = {}
+            merged: list[dict[str, Any]] = []
             for key_node, value in node.value:
+                if key_node.tag == "tag:yaml.org,2002:merge":
+                    parts = value.value if isinstance(value, yaml.SequenceNode) else [value]
+                    if not all(isinstance(part, yaml.MappingNode) for part in parts):
+                        at = key_node.start_mark.line + 1
+                        raise ConfigError("'<<' merges mappings.", file=file, line=at)
+                    merged += [walk(part, path) for part in parts]
+                    continue
                 key = loader.construct_object(key_node) if isinstance(key_node, yaml.ScalarNode) else None
                 at = key_node.start_mark.line + 1
                 if isinstance(key, bool):
@@ -42,6 +51,8 @@ def _plain(node: yaml.Node, file: str) -> tuple[Any, dict[Path_, int]]:
                     raise ConfigError(f"'{str(key)[:60]}' stands twice.", file=file, line=at)
                 lines[(*path, str(key))] = at
                 data[str(key)] = walk(value, (*path, str(key)))
+            for part in merged:  # what stands here goes before what is merged
+                data.update({key: item for key, item in part.items() if key not in data})
             return data
         if isinstance(node, yaml.SequenceNode):
             return [walk(item, (*path, i)) for i, item in enumerate(node.value)]
@@ -133,8 +144,19 @@ def explain(errors: ValidationError, data: Any, lines: Mapping[Path_, int], file
         return ConfigError(f"unknown key '{where[:120]}'.", file=file, line=line, hint=hint)
     if first["type"] == "missing":
         return ConfigError(f"'{first['loc'][-1]}' is missing{f' in {where}' if where else ''}.", file=file, line=line)
+    if first["type"] == "literal_error" and (meant := _meant(first, path, data)):
+        return ConfigError(f"{where[:120]}: {meant}", file=file, line=line)
     message = first["msg"].removeprefix("Value error, ")
     return ConfigError(f"{where[:120]}: {message[:1].lower()}{message[1:]}.", file=file, line=line)
+
+
+def _meant(error: Any, path: list[str | int], data: Any) -> str | None:
+    """What a word that is none of the allowed ones was meant to be."""
+    for part in path:
+        data = data[part]
+    words = re.findall(r"'([^']+)'", str(error.get("ctx", {}).get("expected", "")))
+    near = difflib.get_close_matches(data[:60], words, 1) if isinstance(data, str) else []
+    return f"'{data[:60]}' is none of {', '.join(words)}. Did you mean '{near[0]}'?" if near else None
 
 
 def _real(location: tuple[str | int, ...], data: Any) -> list[str | int]:

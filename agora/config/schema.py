@@ -44,7 +44,9 @@ class ViewSpec(Strict):
     """What a reader sees of what it reads."""
 
     text: Text = Field("full", description="full text, the answer only, a summary or the claims by the summariser")
-    names: Literal["anonymous", "named"] = Field("anonymous", description="anonymous peers in an order drawn by seed")
+    names: Literal["anonymous", "lettered", "named"] = Field(
+        "anonymous", description="in an order drawn anew; lettered: anonymous, but the same for all readers"
+    )
     own: Literal["shown", "hidden", "peer"] = Field("shown", description="its own last answer; 'peer': as one of them")
     confidence: bool = Field(False, description="agents are asked how sure they are, and it is shown")
     reasoning: bool = Field(False, description="peers' hidden reasoning too, where the model gives it")
@@ -121,7 +123,7 @@ class ProtocolSpec(Strict):
     """How the debate runs."""
 
     schedule: Kind | ScheduleSpec = "simultaneous"
-    view: ViewSpec = Field(default_factory=lambda: ViewSpec())
+    view: Text | ViewSpec = Field(default_factory=lambda: ViewSpec())
     memory: Literal["own_last", "own_chat", "transcript", "summary"] | LastSpec = "own_last"
     opening: Phases = Field(default_factory=_answer, description="round 0")
     phases: Phases = Field(default_factory=_revise, description="each round after it")
@@ -133,13 +135,16 @@ class ProtocolSpec(Strict):
     temperature: int | float | DialSpec | None = Field(None, description="of agents that do not pin their own")
 
 
+Rules = Literal[
+    "plurality", "majority", "supermajority", "mean", "median", "trajectory", "medoid", "borda", "copeland", "kemeny",
+    "schulze", "ranked_choice", "approval", "score", "cumulative",
+]  # fmt: skip
+
+
 class VoteSpec(Strict):
     """A vote: over the answers, or over the rankings or scores that a phase asked for."""
 
-    rule: Literal[
-        "plurality", "majority", "supermajority", "trajectory", "medoid", "borda", "copeland", "kemeny", "schulze",
-        "ranked_choice", "approval", "score", "cumulative",
-    ] = "plurality"  # fmt: skip
+    rule: Rules = "plurality"
     weight: Literal["one", "confidence", "reconcile", "log_odds", "logprob"] = "one"
     ties: Literal["initial", "confidence", "seeded", "first", "abstain"] = "initial"
     threshold: float = Field(0.0, ge=0, le=1, description="share of the weight that the winner needs")
@@ -169,7 +174,7 @@ Judging = str | JudgeSpec | dict[str, Any]
 class DecideSpec(Strict):
     """How it is decided: one of these."""
 
-    vote: VoteSpec | None = Field(None, description="a vote over answers, or over a phase's rankings or scores")
+    vote: Rules | VoteSpec | None = Field(None, description="a vote over answers, or over a phase's rankings or scores")
     judge: Judging | None = Field(None, description="a model, or what more there is to say of it")
     synthesis: Judging | None = Field(None, description="a model that writes the best single answer")
     select: Judging | None = Field(None, description="a model that picks the most consistent answer")
@@ -183,7 +188,9 @@ class ModeratorSpec(Strict):
     stop: str = Field("unanimous | rounds(2)", description="rules joined with | and &")
     decide: Literal["plurality", "confidence", "distribution"] | DecideSpec = "plurality"
     quorum: float = Field(0.5, ge=0, le=1, description="share of agents that must speak in every round")
-    limit: int = Field(20, ge=0, le=10_000, description="hard limit on rounds")
+    limit: int | None = Field(
+        None, ge=0, le=10_000, description="hard limit on rounds; default: the rule's, or 20"
+    )
     influence: float = Field(
         0.5, gt=0, le=1, description="share of the others that one may move before the verdict warns"
     )

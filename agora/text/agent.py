@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from agora.answers import bare
 from agora.errors import InputError
 from agora.model import Model, Settings, derive_seed
 from agora.prompts import Template, template
@@ -20,14 +21,16 @@ class View:
 
     Attributes:
         text: 'full' text, the 'answer' only, a 'summary' by the protocol's summariser, or the list of its 'claims'.
-        names: 'anonymous' (Peer 1, Peer 2, ... in an order drawn anew for each reader and round) or 'named'.
+        names: 'anonymous' (Peer 1, Peer 2, ... in an order drawn anew for each reader and round), 'lettered' (Peer A,
+            Peer B, ...: anonymous, but the same for all readers and rounds, so that they can speak of each other; what
+            'anonymous' means where agents write to each other, as in critiques) or 'named'.
         own: the reader's own last answer is 'shown' as its own, 'hidden', or shown as one more anonymous 'peer'.
         confidence: agents are asked for their confidence, and it is shown.
         reasoning: hidden reasoning is shown before the text, where the model gives it.
     """
 
     text: Literal["full", "answer", "summary", "claims"] = "full"
-    names: Literal["anonymous", "named"] = "anonymous"
+    names: Literal["anonymous", "lettered", "named"] = "anonymous"
     own: Literal["shown", "hidden", "peer"] = "shown"
     confidence: bool = False
     reasoning: bool = False
@@ -111,6 +114,7 @@ def show(
     reader: int,
     order: Mapping[str, int],
     views: Callable[[str], View] | None = None,
+    letters: Mapping[str, str] | None = None,
 ) -> list[tuple[Shown, Turn]]:
     """Turns as a reader sees them: reduced to the view, and ordered and labelled so that names do not show.
 
@@ -121,15 +125,17 @@ def show(
         reader: the reader's number.
         order: each agent's number. Numbers, not names, decide the order, so renaming agents changes nothing.
         views: what is seen of each agent, where that differs.
+        letters: what each agent is called by all, where names are lettered.
     """
     present = [turn for turn in turns if turn.reply is not None]
     if not present:
         return []
-    if view.names == "anonymous":
+    if view.names != "named":
         present.sort(key=lambda turn: derive_seed(seed, "order", reader, turn.round, order[turn.agent]))
     labels: dict[str, str] = {}  # an agent that appears twice is one peer
     for turn in present:
-        labels.setdefault(turn.agent, f"Peer {len(labels) + 1}" if view.names == "anonymous" else turn.agent)
+        label = f"Peer {len(labels) + 1}" if view.names != "named" else turn.agent
+        labels.setdefault(turn.agent, label if letters is None else letters[turn.agent])
     return [(_shown(turn, views(turn.agent) if views else view, labels[turn.agent]), turn) for turn in present]
 
 
@@ -139,7 +145,7 @@ def _shown(turn: Turn, view: View, label: str) -> Shown:
     if view.text in ("summary", "claims") and turn.digest is not None:
         said = turn.digest
     else:
-        said = "" if view.text == "answer" and answer is not None else turn.reply.text.strip()
+        said = "" if view.text == "answer" and answer is not None else bare(turn.reply.text)
     if view.reasoning and turn.reply.reasoning:
         said = f"(thinking) {turn.reply.reasoning.strip()}\n\n{said}"
     return Shown(

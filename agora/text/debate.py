@@ -79,6 +79,12 @@ class Debate:
         strangers = set(self.voters) - set(self.topology.agents)
         if strangers or not self.voters:
             raise InputError(f"voters: {', '.join(sorted(strangers)) or 'nobody'} is no agent of this debate.")
+        can = [phase for phase in self.protocol.all_phases if phase.gives == "answer"]
+        silent = [name for name in self.voters if not any(Plan.speaks(name, phase) for phase in can)]
+        if silent and (voters is not None or len(silent) == len(self.voters)):
+            raise InputError(
+                f"voters: {', '.join(silent[:5])} never answers.", hint="Give it a phase that asks for one."
+            )
         self.budget = budget or Budget()
         self.seed = seed
         self.source: Mapping[str, Any] | None = None  # the debate file it was built from, for the journal

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from itertools import combinations
 from pathlib import Path
 from typing import Literal, Protocol
@@ -40,8 +42,8 @@ class Decision(Protocol):
 
 
 Rule = Literal[
-    "plurality", "majority", "supermajority", "trajectory", "medoid", "borda", "copeland", "kemeny", "schulze",
-    "ranked_choice", "approval", "score", "cumulative",
+    "plurality", "majority", "supermajority", "mean", "median", "trajectory", "medoid", "borda", "copeland", "kemeny",
+    "schulze", "ranked_choice", "approval", "score", "cumulative",
 ]  # fmt: skip
 
 
@@ -52,10 +54,11 @@ class Vote:
     Attributes:
         weight: what a vote counts: 'one', its 'confidence', by ReConcile's table ('reconcile'), 'log_odds', 'logprob'.
         ties: an explicit policy; what it leaves tied is an abstention.
-        rule: 'plurality', 'majority' or none, 'supermajority' (of `share`), 'trajectory' (Free-MAD's score over all
-            rounds), 'medoid' (the text most like all others); or over ballots: 'borda', 'copeland', 'kemeny',
-            'schulze', 'ranked_choice', 'approval' (scores from `bar` on), 'score' (`aggregate`), 'cumulative'. Agents
-            that hold one answer are one candidate: its place is their best, its score their mean.
+        rule: 'plurality', 'majority' or none, 'supermajority' (of `share`), the 'mean' or the 'median' of answers that
+            are numbers, 'trajectory' (Free-MAD's score over all rounds), 'medoid' (the text most like all others); or
+            over ballots: 'borda', 'copeland', 'kemeny', 'schulze', 'ranked_choice', 'approval' (scores from `bar` on),
+            'score' (`aggregate`), 'cumulative'. Agents that hold one answer are one candidate: its place is their best,
+            its score their mean.
         threshold: share of the weight that the winner needs, else the outcome is an abstention.
         share: for supermajority.
         aggregate: for score: 'mean', 'median' or 'trimmed'.
@@ -92,6 +95,8 @@ class Vote:
                 return majority(turns, **counting)
             case "supermajority":
                 return supermajority(turns, self.share, **counting)
+            case "mean" | "median":
+                return _middle(turns, self.rule, case)
             case "trajectory":
                 support = trajectory(case.rounds, [turn.agent for turn in turns])
                 winner, note = settle(support, self.ties, initial=tally(initial), seed=case.seed)
@@ -115,6 +120,22 @@ class Vote:
             confidence=tally(turns, "confidence"), seed=case.seed, threshold=self.threshold,
             **(options if self.rule in ("approval", "score") else {}),
         )  # fmt: skip
+
+
+def _middle(turns: Sequence[Turn], rule: str, case: Case) -> Ruling:
+    """The mean or median of the answers that are numbers."""
+    support = tally(turns)
+    numbers = []
+    for turn in turns:
+        try:
+            numbers.append(Fraction(turn.value or ""))
+        except (ValueError, ZeroDivisionError):
+            continue
+    if not numbers:
+        return Ruling(None, support, "nobody gave a number")
+    found = statistics.median(numbers) if rule == "median" else sum(numbers, Fraction(0)) / len(numbers)
+    value = case.answer.read(f"Answer: {float(found):.12g}")
+    return Ruling(value, support, f"{rule} of {len(numbers)} numbers")
 
 
 def _by_answer(case: Case, turns: Sequence[Turn]) -> list[Ballot]:
@@ -169,7 +190,9 @@ class ByModel:
         """The model's answer, with the vote's support beside it."""
         named = self.named or self.template == "overton"
         vote = await Vote().decide(case, turns)
-        earlier = [t for r in case.rounds[:-1] for t in r.turns if t.gives in ("answer", "text") and t.kept is None]
+        shown = set(map(id, turns))
+        said = [turn for r in case.rounds for turn in r.turns if turn.gives in ("answer", "text")]
+        earlier = [turn for turn in said if turn.kept is None and id(turn) not in shown]
         values = {
             "peers": [s for s, _ in _shown(case, turns, named)],
             "history": [s for s, _ in _shown(case, earlier, named)] if self.history else [],

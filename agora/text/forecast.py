@@ -68,7 +68,7 @@ async def _rehearse(
     missing = reply_tokens - length // 4
     rehearsed, stop = copy.copy(debate), debate.moderator.stop
     if not agree:
-        most = limit - 1 if rounds > limit else debate.moderator.limit
+        most = limit - 1 if rounds > limit else debate.moderator.last
         rehearsed.moderator = replace(debate.moderator, stop=never(stop), limit=most)
         spared = Gates(prune=debate.protocol.gates.prune)  # the other gates save calls, or do not
         rehearsed.protocol = replace(debate.protocol, gates=spared)

@@ -11,6 +11,9 @@ from agora.text.stop import StopRule, rounds, unanimous
 __all__ = ["ByModel", "Decision", "Distribution", "Moderator", "Pairwise", "Select", "Steer", "Vote"]
 
 
+LIMIT = 20  # rounds, where neither the moderator nor its rule says
+
+
 @dataclass(frozen=True)
 class Moderator:
     """Decides when a debate is over and what came out.
@@ -19,23 +22,24 @@ class Moderator:
         stop: a stop rule.
         decide: a decision: `Vote(...)`, `ByModel(...)` or anything with its `decide`.
         quorum: share of agents that must speak in every round, else the debate fails: a verdict of a few is none.
-        limit: hard limit on rounds, whatever the rule says.
+        limit: hard limit on rounds, whatever the rule says; None is the rule's own last round, or 20 where it has none.
         influence: share of the others that one agent may move before the verdict warns.
     """
 
     stop: StopRule = unanimous() | rounds(2)
     decide: Decision = Vote()
     quorum: float = 0.5
-    limit: int = 20
+    limit: int | None = None
     influence: float = 0.5
 
     def __post_init__(self) -> None:
         if not 0 <= self.quorum <= 1:
             raise InputError(f"moderator: quorum must be between 0 and 1, it is {self.quorum}.")
-        if self.limit < 0:
+        if self.limit is not None and self.limit < 0:
             raise InputError(f"moderator: limit must not be negative, it is {self.limit}.")
 
     @property
     def last(self) -> int:
         """The last round there can be."""
-        return self.limit if self.stop.last is None else min(self.limit, self.stop.last)
+        ends = [end for end in (self.limit, self.stop.last) if end is not None]
+        return min(ends, default=LIMIT)

@@ -30,6 +30,13 @@ KINDS: Mapping[str, Gives] = {
     "rank": "ranking",
     "score": "scores",
 }
+
+
+def template_of(kind: str) -> str:
+    """The name of a phase's template: its kind, or, for a kind of one's own, a name that no shipped template has."""
+    return kind if kind in KINDS else f"phase {kind}"
+
+
 Memory = Literal["own_last", "own_chat", "transcript", "last", "summary"]
 
 
@@ -215,6 +222,11 @@ class Protocol:
         if self.keep < 1:
             raise InputError(f"memory: at least 1 round must be kept, not {self.keep}.")
         views = [self.view, *(phase.view for phase in self.all_phases if phase.view)]
+        prune = self.gates.prune
+        by = prune.by if prune is not None and isinstance(prune.by, str) else ""
+        ranked = {"scores": "scores", "rankings": "ranking"}.get(by)
+        if ranked and not any(phase.gives == ranked for phase in self.all_phases):
+            raise InputError(f"prune: no phase asks for {ranked}.", hint="Add one, such as phases: [revise, score].")
         wanting = "memory" if self.memory == "summary" else "view" if any(v.text in DIGESTS for v in views) else None
         if wanting and self.summariser is None:
             raise InputError(f"{wanting}: a summary needs a model.", hint="Name it: summariser: MODEL.")

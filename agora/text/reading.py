@@ -8,10 +8,11 @@ from typing import Any
 
 from agora.answers import AnswerType
 from agora.errors import InputError
+from agora.model import derive_seed
 from agora.records import Message, Turn
 from agora.text.agent import Agent, Shown, View, show
 from agora.text.board import Board
-from agora.text.protocol import Key, Phase
+from agora.text.protocol import Key, Phase, template_of
 
 
 class Reader:
@@ -39,6 +40,9 @@ class Reader:
         self.protocol, self.seed = self.plan.protocol, self.plan.seed
         self.question, self.answer, self.order, self.last, self.asks = question, answer, order, last, asks
         self._noted = any(phase.gives == "text" for phase in self.protocol.all_phases)
+        self._kinds = {phase.name: phase.kind for phase in self.protocol.all_phases}
+        drawn = sorted(order, key=lambda name: derive_seed(self.seed, "letter", order[name]))
+        self._letters = {name: f"Peer {_letter(i)}" for i, name in enumerate(drawn)}
         self.minutes: dict[int, str | None] = {}  # the running summary after each round
 
     def prompt(
@@ -61,17 +65,24 @@ class Reader:
         peers = self._show(agent, turns, view, views)
         labels = {turn.agent: shown.label for shown, turn in peers}
         notes = self._show(agent, self._notes(agent.name, read, index, phase), view, views)
-        history = self._show(agent, self._history(agent.name, read, turns, index), view, views)
+        past = self._history(agent.name, read, [*turns, *(turn for _, turn in notes)], index)
+        history = self._show(agent, past, view, views)
         called = self._called(agent.name, labels, [turn.agent for _, turn in (*notes, *history)], view)
         if notes or history:
             place = {name: i for i, name in enumerate(called)}
-            notes.sort(key=lambda pair: place[pair[1].agent])
-            history.sort(key=lambda pair: (pair[1].round, place[pair[1].agent]))
+
+            def when(pair: tuple[Shown, Turn]) -> tuple[int, int, int]:
+                _, turn = pair
+                return (*self._place((turn.agent, turn.round, turn.phase)), place[turn.agent])
+
+            notes.sort(key=when)
+            history.sort(key=when)
         mine = None
         if own is not None and own.reply is not None and view.own == "shown":
             sure = own.answer.confidence if own.answer else None
-            mine = Shown("You", own.reply.text.strip(), own.value, sure, own.round)
-        said = [_as(shown, called[turn.agent]) for shown, turn in notes]
+            label = self._letters[agent.name] if self._lettered(view) else "You"
+            mine = Shown(label, own.reply.text.strip(), own.value, sure, own.round)
+        said = [self._as(shown, called[turn.agent]) for shown, turn in notes]
         values: dict[str, Any] = {
             "question": self.question,
             "round": index,
@@ -85,24 +96,26 @@ class Reader:
             "own": mine,
             "notes": said,
             "critiques": [note for note in said if note.phase == "critique"],
-            "history": [_as(shown, called[turn.agent]) for shown, turn in history],
+            "history": [self._as(shown, called[turn.agent]) for shown, turn in history],
             "summary": self.minutes.get(index - 1),
         }
         # who answers first with others' answers in view (a sequence) revises
         name = "revise" if phase.kind == "answer" and (peers or own) else phase.kind
         reads = tuple((t.agent, t.round, t.phase) for _, t in (*history, *peers, *notes))
-        messages = agent.messages(name, values, phase.template)
+        given = agent.templates.get(phase.name, phase.template)
+        messages = agent.messages(template_of(name), values, given)
         return messages, tuple(dict.fromkeys(reads)), {label: name for name, label in labels.items()}
 
-    @staticmethod
-    def _called(me: str, labels: Mapping[str, str], others: Sequence[str], view: View) -> dict[str, str]:
+    def _called(self, me: str, labels: Mapping[str, str], others: Sequence[str], view: View) -> dict[str, str]:
         """What each agent is called in one prompt: as among the peers, else a further peer; the reader is 'You'."""
+        letters = self._letters if self._lettered(view) else None
         called = dict(labels)
         for name in others:
             if name == me and name not in called:
                 called[name] = "You"
             elif name not in called:
-                called[name] = name if view.names == "named" else f"Peer {len(called) - (me in called) + 1}"
+                other = f"Peer {len(called) - (me in called) + 1}"
+                called[name] = letters[name] if letters else name if view.names == "named" else other
         return called
 
     def _answers(self, read: Sequence[Turn]) -> list[Turn]:
@@ -165,7 +178,18 @@ class Reader:
     def _show(
         self, agent: Agent, turns: Sequence[Turn], view: View, views: Callable[[str], View] | None
     ) -> list[tuple[Shown, Turn]]:
-        return show(turns, view, seed=self.seed, reader=self.order[agent.name], order=self.order, views=views)
+        letters = self._letters if self._lettered(view) else None
+        return show(
+            turns, view, seed=self.seed, reader=self.order[agent.name], order=self.order, views=views, letters=letters
+        )
+
+    def _lettered(self, view: View) -> bool:
+        """Whether agents have one label for all: who writes to others must be able to speak of them."""
+        return view.names == "lettered" or (view.names == "anonymous" and self._noted)
+
+    def _as(self, shown: Shown, label: str) -> Shown:
+        """The same under the label that its speaker has in this prompt, and the kind of its phase."""
+        return replace(shown, label=label, phase=self._kinds.get(shown.phase, shown.phase))
 
     def _edge_views(self, reader: str, index: int, view: View, phase: Phase) -> Callable[[str], View] | None:
         """What is seen along each edge, where the topology says that it differs."""
@@ -193,6 +217,5 @@ def edge_view(given: Any, view: View) -> View:
     return replace(view, **changes)
 
 
-def _as(shown: Shown, label: str) -> Shown:
-    """The same under the label that its speaker has in this prompt."""
-    return shown if label == shown.label else replace(shown, label=label)
+def _letter(i: int) -> str:
+    return chr(ord("A") + i) if i < 26 else str(i + 1)

@@ -214,9 +214,9 @@ def test_a_planted_opponent_is_told_and_reported() -> None:
 
 def test_nobody_to_decide() -> None:
     critic = Protocol(opening=(Phase("answer", who=("a",)),), phases=())
-    debate = Debate([Agent("a", ScriptedModel("Answer: 1")), Agent("b", ScriptedModel("x"))], protocol=critic,
-                    voters=["b"], moderator=Moderator(rounds(0)))  # fmt: skip
-    with pytest.raises(Exception, match="no voter gave an answer"):
-        debate.run("q?")
+    agents = [Agent("a", ScriptedModel("Answer: 1")), Agent("b", ScriptedModel("x"))]
+    with pytest.raises(InputError, match="voters: b never answers"):
+        Debate(agents, protocol=critic, voters=["b"], moderator=Moderator(rounds(0)))
+    assert Debate(agents, protocol=critic, moderator=Moderator(rounds(0))).run("q?").text == "Answer: 1"
     with pytest.raises(InputError, match="one of them must give an answer"):
         Protocol(opening=("critique",), phases=())
