@@ -163,6 +163,7 @@ async def _call(here: Scope, model: Model, messages: Sequence[Message], settings
     except (BudgetError, InputError):
         raise
     except Exception as error:
+        usage = getattr(error, "usage", None)  # of replies that were paid for, and could not be used
         if here.recorder is not None and entry is not None:
             await here.recorder.failed(entry, error, at)
         raise
@@ -174,7 +175,8 @@ async def _call(here: Scope, model: Model, messages: Sequence[Message], settings
         if here.recorder is not None:
             here.recorder.journal.open -= 1
         for meter, estimate in expected:
-            meter.settle(estimate, usage)
+            unsaid = usage is not None and not usage.tokens and usage.usd is None  # the server does not say
+            meter.settle(estimate, replace(estimate, usd=None) if unsaid else usage)
 
 
 def _checked(reply: Any, model: Model) -> Reply:

@@ -28,7 +28,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from agora.records import Round
+    from agora.records import Round, Usage
 
 
 class AgoraError(Exception):
@@ -107,6 +107,7 @@ class ModelError(AgoraError):
 
     Attributes:
         attempts: requests that were sent until it was given up.
+        usage: what replies that could not be used took, where that is known: they are paid for.
     """
 
     retryable = False
@@ -115,6 +116,7 @@ class ModelError(AgoraError):
         super().__init__(message, hint=hint)
         self.model = model
         self.attempts = 1
+        self.usage: Usage | None = None
 
     def __str__(self) -> str:
         text = super().__str__()

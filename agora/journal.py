@@ -135,6 +135,7 @@ class Journal:
         self._engine: Engine | None = None
         self._limiter = anyio.CapacityLimiter(1)
         self.open = 0  # calls under way
+        self.begun = False  # a run has begun: what fails now fails in the midst of it
         self._queue: list[Row] = []
         self._asked = self._written = 0
         self._busy: anyio.Event | None = None
@@ -262,10 +263,11 @@ class Journal:
                 )
             if info.alive:
                 raise InputError(f"run {run} is under way in another process.", hint="Wait for it, or end it first.")
+            if not await self._thread(partial(store.take, self.engine, run, _host(), os.getpid())):
+                raise InputError(f"run {run} is under way in another process.", hint="Wait for it, or end it first.")
             found = await self._read(partial(store.replayable, run=run, failed=again or info.status == "failed"))
             recorder = Recorder(self, run, *found)
-            change = {"status": "running", "host": _host(), "pid": os.getpid()}
-            await self.commit(("run", {"id": run, "updated": time.time(), **change}))
+            self.begun = True
             return recorder
         now = time.time()
         row = {
@@ -275,7 +277,9 @@ class Journal:
             "config": json.dumps(config) if config is not None and self.content else None,
             "versions": json.dumps(versions()), "host": _host(), "pid": os.getpid(),
         }  # fmt: skip
-        await self.commit(("new", row))
+        if not await self._thread(partial(store.insert, self.engine, row)):
+            raise InputError(f"run {run} is under way in another process.", hint="Wait for it, or use another id.")
+        self.begun = True
         return Recorder(self, run)
 
     @contextmanager
@@ -358,12 +362,14 @@ class Recorder:
         """What the calls recorded before took, those below a path."""
         prefix = f"{path}/" if path else ""
         replies = [e.reply for e in self._found.values() if e.reply is not None and e.path.startswith(prefix)]
-        return sum((reply.usage for reply in replies), Usage())
+        spent = [e.error.usage for e in self._found.values() if e.error and e.error.usage and e.path.startswith(prefix)]
+        return sum((*(reply.usage for reply in replies), *spent), Usage())
 
     def failed_before(self, path: str = "") -> int:
         """How many calls recorded before gave no reply, those below a path."""
         prefix = f"{path}/" if path else ""
-        return sum(e.error is not None and e.path.startswith(prefix) for e in self._found.values())
+        errors = [e.error for e in self._found.values() if e.error is not None and e.path.startswith(prefix)]
+        return sum(error.usage is None for error in errors)
 
     async def entry(self, path: str, model: Model, messages: Sequence[Message], settings: Settings) -> Entry:
         """The entry of a call that is about to be made, with its reply or error where the journal has one."""
@@ -421,6 +427,9 @@ class Recorder:
             shown = {"kind": shown["kind"], "message": ""}
         row = self._row(entry, begun, getattr(error, "attempts", 1))
         row.update(error=json.dumps(shown), seconds=time.time() - begun, calls=0)
+        usage = getattr(error, "usage", None)
+        if usage is not None:
+            row.update({k: v for k, v in usage_json(usage).items() if k != "seconds"})
         await self.journal.commit(("call", row))
 
     def _row(self, entry: Entry, begun: float, attempts: int) -> dict[str, Any]:

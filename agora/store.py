@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
-from agora.errors import AgoraError, MissingError, StoreError
+from agora.errors import AgoraError, MissingError, ModelError, StoreError
 from agora.journal import STALE, Entry, RunInfo, error_of, plain, process_began, reply_of
 from agora.records import Reply, Usage
 
@@ -185,6 +186,19 @@ def connect(url: str, timeout: float) -> sa.Engine:
 
     try:
         _migrate(engine, url)
+    except sa.exc.OperationalError:
+        engine.dispose()
+        path = Path(parsed.database or "") if kind == "sqlite" else None
+        if path is None or not path.is_file() or os.access(path.parent, os.W_OK):
+            raise
+        # a store that cannot be written can be read all the same
+        engine = sa.create_engine(f"sqlite:///file:{quote(str(path.absolute()))}?mode=ro&immutable=1&uri=true")
+        try:
+            _migrate(engine, url)
+        except BaseException:
+            engine.dispose()
+            raise
+        return engine
     except BaseException:
         engine.dispose()
         raise
@@ -259,6 +273,33 @@ def write(engine: sa.Engine, rows: Sequence[Row]) -> None:
                 connection.execute(sa.insert(table), kinds[kind])
         for row in kinds["run"]:
             connection.execute(sa.update(RUNS).where(RUNS.c.id == row["id"]).values(row))
+
+
+def insert(engine: sa.Engine, row: dict[str, Any]) -> bool:
+    """Write a new run; False if there is one of its id, which another process has just begun."""
+    try:
+        write(engine, [("new", row)])
+    except sa.exc.IntegrityError:
+        return False
+    return True
+
+
+def take(engine: sa.Engine, run: str, host: str, pid: int) -> bool:
+    """Make a run this process's; False if another has it. Of two who want it at once, one gets it."""
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        query = sa.select(RUNS.c.status, RUNS.c.host, RUNS.c.pid, RUNS.c.updated).where(RUNS.c.id == run)
+        now = connection.execute(query.with_for_update()).one()
+        called = sa.select(sa.func.max(CALLS.c.begun + CALLS.c.seconds)).where(CALLS.c.run == run)
+        updated = max(now.updated, connection.execute(called).scalar() or 0.0)
+        if now.status == "running" and _alive(now.host, now.pid, updated):
+            connection.rollback()
+            return False
+        change = {"status": "running", "host": host, "pid": pid, "updated": time.time()}
+        connection.execute(sa.update(RUNS).where(RUNS.c.id == run).values(change))
+        connection.commit()
+        return True
 
 
 # ---- reading ----------------------------------------------------------------------------------------------------
@@ -384,12 +425,20 @@ def replayable(
             Entry(
                 row["path"], row["occurrence"], row["hash"], row["model"], row["request"] or "",
                 reply_of(json.loads(row["reply"])) if row["reply"] is not None else None,
-                error_of(json.loads(row["error"])) if row["error"] is not None else None,
+                _error(row) if row["error"] is not None else None,
             )
         )  # fmt: skip
     noted = sa.select(EVENTS.c.kind, EVENTS.c.path, EVENTS.c.data).where(EVENTS.c.run == run)
     seen = {(kind, path, data) for kind, path, data in connection.execute(noted)}
     return entries, {path: json.loads(data) for kind, path, data in seen if kind == "choice"}, seen
+
+
+def _error(row: Any) -> ModelError:
+    """A recorded failure, with what it took all the same."""
+    error = error_of(json.loads(row["error"]))
+    if row["calls"]:
+        error.usage = Usage(**{name: row[name] for name in (*_SUMS, "usd")})
+    return error
 
 
 def same(connection: sa.Connection, *, run: str, hash: str, nth: int) -> Reply | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from typing import Any, NoReturn
@@ -31,6 +32,10 @@ def main() -> NoReturn:
 
     # being ended is being interrupted: what was paid for is recorded, and the way to resume is said
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and hasattr(signal, "pthread_sigmask"):
+        # in the background of a shell without jobs: it stays unheard
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         agora.main(standalone_mode=False)
     except click.ClickException as error:
@@ -46,8 +51,14 @@ def main() -> NoReturn:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        click.echo(f"agora: {error.filename or 'the output'}: {error.strerror or error}.", err=True)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left in the output cannot be written
+        sys.exit(1)
     sys.exit(0)
 
 
 def _interrupt(signum: int, frame: Any) -> None:
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     signal.raise_signal(signal.SIGINT)

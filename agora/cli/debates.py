@@ -69,8 +69,14 @@ async def _resumed(
         info = await journal.run(resume)
     if info.question is None:
         raise InputError(f"run {info.id} was stored without its content, so it cannot be resumed.")
+    changed = file is not None or bool(settings)
+    if changed and info.status == "done":
+        raise InputError(f"run {info.id} is over; what has changed needs a new run.", hint="Leave --resume out.")
     if file is not None:
         debate, _ = config.load(file, settings)
+        if debate.source is not None and info.config is not None and debate.source["text"] != info.config["text"]:
+            said = "has changed since that run began: calls whose prompts or models differ are made again"
+            click.echo(f"agora: {file} {said}.", err=True)
     elif info.config is None:
         raise InputError(f"run {info.id} was started from Python.", hint=f"Resume it there, with run='{info.id}'.")
     else:
@@ -236,7 +242,7 @@ def follow(debate: Debate, question: str, as_json: bool, store: str | None, id: 
     """Run a debate, show it, and say how to go on where it could not end."""
     import anyio
 
-    from agora.errors import AgoraError, InputError
+    from agora.errors import AgoraError, InputError, StoreError
     from agora.journal import check_id, new_id, verdict_json
 
     id = check_id(id) if id else new_id()
@@ -245,10 +251,14 @@ def follow(debate: Debate, question: str, as_json: bool, store: str | None, id: 
         verdict = anyio.run(_follow, debate, question, as_json, journal, id)
     except KeyboardInterrupt:
         raise click.Abort(f"interrupted; {_how_to_resume(journal, id, store)}") from None
-    except InputError:
-        raise
     except AgoraError as error:
-        error.hint = f"{error.hint or ''} {_how_to_resume(journal, id, store).capitalize()}".strip()
+        begun = journal is not None and journal.begun
+        status = 1 if isinstance(error, StoreError) and begun else error.exit_status
+        if begun or not isinstance(error, InputError):
+            error.hint = f"{error.hint or ''} {_how_to_resume(journal, id, store).capitalize()}".strip()
+        if as_json:
+            print(json.dumps({"error": str(error), "exit_status": status, "run": id if begun else None}))
+        error.exit_status = status
         raise
     if as_json:
         turns = [

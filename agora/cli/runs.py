@@ -112,12 +112,19 @@ def export(run: str, out: str | None, store: str | None) -> None:
     """Write RUN as JSON lines: one for the run, one for each call, one for each event."""
     import anyio
 
+    from agora.errors import InputError
+
     info, calls, events = anyio.run(_everything, store, run)
     lines = [json.dumps({"type": "run", **info_json(info), "config": info.config})]
     lines += [json.dumps({"type": "call", **call}) for call in calls]
     lines += [json.dumps({"type": "event", **event}) for event in events]
-    with open(out, "w", encoding="utf-8") if out else _standard() as target:
-        target.writelines(f"{line}\n" for line in lines)
+    try:
+        with open(out, "w", encoding="utf-8") if out else _standard() as target:
+            target.writelines(f"{line}\n" for line in lines)
+    except OSError as error:
+        if out is None:
+            raise
+        raise InputError(f"{out} cannot be written: {error.strerror}.", hint="Choose another place with -o.") from None
 
 
 def _standard() -> Any:

@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from agora.text.debate import Debate
 
 
+_JOINED = "\n\t\u200c\u200d"  # line ends, and what joins letters and emoji
+
+
 def clean(text: str) -> str:
     """Text of models and files without control characters, which could drive a terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+    return "".join(c if c.isprintable() or c in _JOINED else "\ufffd" for c in text)
 
 
 def short(text: str, width: int = 100) -> str:

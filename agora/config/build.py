@@ -80,6 +80,8 @@ def _loads(text: str, file: str, settings: Sequence[str], context: Context) -> t
             raise ConfigError("a key must not stand in a file.", file=file, line=n,
                               hint="Put it into the environment, and name the variable in api_key_env.")  # fmt: skip
     data, lines = parse(text, file)
+    if any(_KEY.search(setting) for setting in settings):
+        raise InputError("--set: a key must not stand there.", hint="Put it into the environment; see api_key_env.")
     override(data, settings)
     try:
         spec = DebateFile.model_validate(data)

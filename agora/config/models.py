@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -17,6 +18,7 @@ from agora.errors import AgoraError, InputError
 from agora.model import Model, Settings
 
 _T = TypeVar("_T", bound=BaseModel)
+_SECRET = re.compile(r"api.?key|authorization|secret|password", re.IGNORECASE)
 KEYS = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
 
 
@@ -161,6 +163,12 @@ def _hosted(kind: str) -> Build:
             raise InputError("openai: with api_version (Azure) base_url must be the resource's endpoint.")
         variable = spec.api_key_env or ("AZURE_OPENAI_API_KEY" if spec.api_version else KEYS[kind])
         key = (os.environ.get(variable) or "").strip()
+        secret = next(
+            (k for k in spec.extra if re.search(r"api.?key|authorization|secret|password", str(k), re.I)), None
+        )
+        if secret is not None:
+            raise InputError(f"extra: '{secret[:40]}' looks like a key, and would be kept in the journal.",
+                             hint="Put it into the environment, and name the variable in api_key_env.")  # fmt: skip
         if not str(name).strip():
             raise InputError(f"{kind}: needs the model's name, such as {kind}:NAME.")
         elsewhere = spec.base_url is not None or os.environ.get(f"{kind.upper()}_BASE_URL")

@@ -188,9 +188,7 @@ class ModeratorSpec(Strict):
     stop: str = Field("unanimous | rounds(2)", description="rules joined with | and &")
     decide: Literal["plurality", "confidence", "distribution"] | DecideSpec = "plurality"
     quorum: float = Field(0.5, ge=0, le=1, description="share of agents that must speak in every round")
-    limit: int | None = Field(
-        None, ge=0, le=10_000, description="hard limit on rounds; default: the rule's, or 20"
-    )
+    limit: int | None = Field(None, ge=0, le=10_000, description="hard limit on rounds; default: the rule's, or 20")
     influence: float = Field(
         0.5, gt=0, le=1, description="share of the others that one may move before the verdict warns"
     )

@@ -125,7 +125,12 @@ class AnthropicModel:
             client = await self._client()
             body, begun = self._body(messages, settings), time.perf_counter()
             done = await (self._streamed(client, body, tell) if tell else self._posted(client, body))
-            return self._reply(done, settings, time.perf_counter() - begun)
+            seconds = time.perf_counter() - begun
+            try:
+                return self._reply(done, settings, seconds)
+            except ModelError as error:
+                error.usage = self._spent(done, seconds)
+                raise
         except ModelError:
             raise
         except Exception as error:
@@ -171,6 +176,14 @@ class AnthropicModel:
             raise MalformedError("the stream ended before the reply was whole.", model=self.name)
         content = [{"type": "thinking", "thinking": "".join(thought)}, {"type": "text", "text": "".join(text)}]
         return {"content": content, "usage": usage, "stop_reason": stop}
+
+    def _spent(self, done: Any, seconds: float) -> Usage | None:
+        """What a reply that cannot be used took: it is paid for all the same."""
+        try:
+            usage = _usage(done["usage"], seconds)
+        except (KeyError, TypeError, AttributeError, ValueError):
+            return None
+        return priced(usage, self.cost) if usage.tokens else None
 
     def _reply(self, done: Any, settings: Settings, seconds: float) -> Reply:
         try:

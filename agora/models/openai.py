@@ -120,7 +120,12 @@ class OpenAIModel:
                 if not self._without_seed(error, body):
                     raise
                 done = await (self._streamed(client, body, tell) if tell else self._posted(client, body))
-            return self._reply(done, settings, time.perf_counter() - begun)
+            seconds = time.perf_counter() - begun
+            try:
+                return self._reply(done, settings, seconds)
+            except ModelError as error:
+                error.usage = self._spent(done, seconds)
+                raise
         except ModelError:
             raise
         except Exception as error:
@@ -175,6 +180,14 @@ class OpenAIModel:
         message = {"content": "".join(text), "reasoning_content": "".join(thought), "refusal": refusal}
         choice = {"message": message, "finish_reason": finish, "logprobs": {"content": logprobs}}
         return {"choices": [choice], "usage": usage}
+
+    def _spent(self, done: Any, seconds: float) -> Usage | None:
+        """What a reply that cannot be used took: it is paid for all the same."""
+        try:
+            usage = _usage(done["usage"], seconds)
+        except (KeyError, TypeError, AttributeError, ValueError):
+            return None
+        return priced(usage, self.cost) if usage.tokens else None
 
     def _reply(self, done: Any, settings: Settings, seconds: float) -> Reply:
         try:

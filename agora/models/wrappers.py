@@ -14,7 +14,7 @@ from agora.errors import BudgetError, InputError, MalformedError, ModelError, Mo
 from agora.journal import Journal, Recorder
 from agora.model import Model, Settings
 from agora.models.limits import Limiter, Limits
-from agora.records import Message, Reply
+from agora.records import Message, Reply, Usage
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -159,9 +159,12 @@ class Retry(_Around):
             if not error.retryable or self._policy.attempts == 1:
                 raise
             first: list[ModelError] = [error]
-        return await self._again(first, messages, settings)
+            spent = error.usage or Usage()
+        return await self._again(first, spent, messages, settings)
 
-    async def _again(self, first: list[ModelError], messages: Sequence[Message], settings: Settings) -> Reply:
+    async def _again(
+        self, first: list[ModelError], spent: Usage, messages: Sequence[Message], settings: Settings
+    ) -> Reply:
         import tenacity  # late: most calls never need it
 
         policy, unread = self._policy, 0
@@ -169,7 +172,12 @@ class Retry(_Around):
         async def attempt() -> Reply:
             if first:
                 raise first.pop()  # the first attempt has been made
-            return await self._model.answer(messages, settings)
+            try:
+                return await self._model.answer(messages, settings)
+            except ModelError as error:
+                nonlocal spent
+                spent = spent + (error.usage or Usage())
+                raise
 
         def hopeless(state: RetryCallState) -> bool:
             nonlocal unread
@@ -192,6 +200,7 @@ class Retry(_Around):
             reply: Reply = await retrying(attempt)
         except ModelError as error:
             error.attempts = int(retrying.statistics.get("attempt_number", 1))
+            error.usage = spent if spent.calls else None
             if error.retryable:
                 wait = getattr(error, "retry_after", None)
                 asked = f" (the server asks to wait {wait:.0f} seconds)" if wait and wait > policy.seconds else ""
@@ -200,7 +209,7 @@ class Retry(_Around):
                 error.args = (error.message,)
             raise
         attempts = int(retrying.statistics.get("attempt_number", 1))
-        return replace(reply, attempts=attempts)
+        return replace(reply, attempts=attempts, usage=reply.usage + spent if spent.calls else reply.usage)
 
     def _wait(self, state: RetryCallState) -> float:
         policy = self._policy
@@ -261,6 +270,7 @@ class Fallback:
             ModelError: the last member's, naming all.
         """
         said: list[str] = []
+        spent = Usage()
         for i, member in enumerate(self.members):
             try:
                 reply = await calls.ask(member, messages, settings, at=f"{i}")
@@ -268,10 +278,13 @@ class Fallback:
                 raise
             except ModelError as error:
                 said.append(calls.sentence(error))
+                spent = spent + (error.usage or Usage())
                 if not self._when(error) or i == len(self.members) - 1:
-                    raise ModelError(f"no model answered: {'; '.join(said)}", model=self.name) from error
+                    last = ModelError(f"no model answered: {'; '.join(said)}", model=self.name)
+                    last.usage = spent if spent.calls else None
+                    raise last from error
             else:
-                return replace(reply, parts=(reply,)) if said else reply
+                return replace(reply, parts=(reply,), usage=reply.usage + spent) if said else reply
         raise AssertionError
 
 

@@ -74,6 +74,9 @@ class Agent:
     adversary: str | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.model, Model):
+            raise InputError(f"agent {str(self.name)[:40]}: its model is a {type(self.model).__name__}, not a Model.",
+                             hint="Make one with agora.config.load_model('pocket:sum').")  # fmt: skip
         if not self.name or len(self.name) > 80 or not self.name.isprintable():
             raise InputError(f"an agent's name has 1 to 80 printable characters; '{self.name[:20]}' has not.")
         for name in self.templates:

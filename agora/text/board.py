@@ -40,6 +40,7 @@ class Board:
         self._begun: list[anyio.Event] = []
         self._over: list[anyio.Event] = []
         self._counts: list[Counter[str | None]] = []
+        self._absent: set[int] = set()  # rounds from which a voice is absent
         self._left: dict[int, int] = {}  # turns that are still to come in a round
         self._last_of: tuple[object, Mapping[str, str]] = (None, {})
 
@@ -85,12 +86,18 @@ class Board:
         """Count a turn towards its round: how often each answer was given in it so far, or None if it is over."""
         index = turn.round
         self._left[index] -= 1
+        if turn.reply is None:
+            self._absent.add(index)
         if turn.gives == "answer" and turn.phase == self._last_answers(index).get(turn.agent):
             self._counts[index][turn.value] += 1
         if self._left[index]:
             return self._counts[index]
         self._over[index].set()
         return None
+
+    def absent(self, index: int) -> bool:
+        """Whether a voice is absent from a round so far."""
+        return index in self._absent
 
     def _last_answers(self, round: int) -> Mapping[str, str]:
         """For each agent the last phase of a round in which it answers."""

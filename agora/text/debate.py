@@ -61,6 +61,10 @@ class Debate:
         seed: int = 0,
         name: str = "debate",
     ) -> None:
+        if isinstance(agents, str) or any(not isinstance(agent, Agent) for agent in agents):
+            raise InputError("a debate needs a list of Agents.")
+        if moderator is not None and not isinstance(moderator, Moderator):
+            raise InputError(f"moderator: needs a Moderator, not a {type(moderator).__name__}.")
         if not agents:
             raise InputError("a debate needs at least one agent.")
         self.agents = tuple(agents)
@@ -271,8 +275,10 @@ def _question(messages: str | Sequence[Message]) -> str:
     """The text to debate: the last message, with what went before it as context."""
     if isinstance(messages, str):
         text = messages
+    elif not isinstance(messages, Sequence) or any(not isinstance(m, Message) for m in messages):
+        raise InputError("a question is a text, or a list of Messages.")
     else:
-        given = [m for m in messages if m.content.strip()]
+        given = [m for m in messages if isinstance(m, Message) and m.content.strip()]
         text = given[-1].content if given else ""
         if len(given) > 1:
             before = "\n\n".join(f"{m.role}: {m.content}" for m in given[:-1])

@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 from agora import calls
 from agora.budget import Budget, Meter
 from agora.calls import Delta, Scope, Wait, ask, scope, sentence
-from agora.errors import BudgetError, DebateError, InputError, QuorumError
+from agora.errors import BudgetError, DebateError, InputError, ModelError, QuorumError
 from agora.journal import Recorder, event_json
 from agora.model import Model, Settings, derive_seed
 from agora.records import (
@@ -30,6 +30,7 @@ from agora.records import (
     Spoke,
     Started,
     Turn,
+    Usage,
     Verdict,
     Wrote,
 )
@@ -96,6 +97,7 @@ class Run:
         self._digests = digests_of(protocol, debate.topology)
         self._chats: dict[str, list[Message]] = {}
         self._asked: Counter[tuple[str, int]] = Counter()
+        self._lost = Usage()  # what replies that could not be used took
         self._parts: list[tuple[tuple[int, int, int], Reply]] = []
         outer = calls.current()
         if outer.whole:  # inside a call that is counted and recorded as one
@@ -125,6 +127,7 @@ class Run:
         graph = debate.topology
         edges = graph.edges if graph.edge_count <= MAX_EDGES else ()
         self._tell(Started(self.id, self.question, graph.agents, edges, replayed))
+        self._check_prices()
         self._board.open(0)
         with scope(**{name: getattr(self._scope, name) for name in Scope.__slots__}):
             try:
@@ -139,6 +142,26 @@ class Run:
             verdict = await self._verdict()
         self._tell(Decided(verdict))
         return verdict
+
+    def _check_prices(self) -> None:
+        """A budget in USD needs prices: without one an agent would be silent, and the rest decide without it.
+
+        Raises:
+            InputError: if one is not known.
+        """
+        if all(meter.budget.usd is None for meter in self._scope.meters) or self._scope.stand_in is not None:
+            return
+        models = [agent.model for agent in self.debate.agents]
+        for model in models:
+            if members := getattr(model, "members", ()):
+                models.extend(members)
+                continue
+            cost = getattr(model, "cost", None)
+            if cost is None or cost(Usage(1, 1, 1)) is None:
+                raise InputError(
+                    f"a budget in USD cannot be kept, as the price of {model.name} is not known.",
+                    hint="Give it: `price: {input: 0.25, output: 2}`, in USD per million tokens.",
+                )
 
     async def _take_part(self, agent: Agent) -> None:
         for index in range(self.debate.moderator.last + 1):
@@ -210,6 +233,7 @@ class Run:
             and turn.gives == "answer"
             and turn.round < self.debate.moderator.last
             and not self._waits
+            and not self._board.absent(turn.round)  # the quorum may fail, and what is sent ahead would be lost
             and not self._board.begun(turn.round + 1).is_set()
             and not self.debate.moderator.stop.may_stop(turn.round, counts)
         ):
@@ -281,6 +305,7 @@ class Run:
             failure = self._cut(error) if error.meter in self._scope.meters else sentence(error)
         except Exception as error:
             failure = sentence(error)
+            self._lost = self._lost + (getattr(error, "usage", None) or Usage())
         if reply is not None:
             self._parts.append(((index, self.order[agent.name], len(phase.name)), reply))
             if protocol.memory == "own_chat":
@@ -378,10 +403,14 @@ class Run:
         index = round if round is not None else self.rounds[-1].index if self.rounds else 0
         count = self._asked[role, index] = self._asked[role, index] + 1
         seed = derive_seed(self.seed, role, index, count)
-        reply = await ask(
-            model, messages, settings.over(self.settings).seeded(seed), at=f"moderator/{index}/{role}",
-            listen=lambda what: self._hear(what, None, index, role),
-        )  # fmt: skip
+        try:
+            reply = await ask(
+                model, messages, settings.over(self.settings).seeded(seed), at=f"moderator/{index}/{role}",
+                listen=lambda what: self._hear(what, None, index, role),
+            )  # fmt: skip
+        except ModelError as error:
+            self._lost = self._lost + (error.usage or Usage())
+            raise
         self._parts.append(((index, len(self.order), len(self._parts)), reply))
         return reply
 
@@ -434,6 +463,7 @@ class Run:
             question=self.question,
             model=debate.name,
             run=self.id,
+            lost=self._lost,
             influence=debate.moderator.influence,
             planted=[agent.name for agent in debate.agents if agent.adversary is not None],
         )

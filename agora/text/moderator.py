@@ -33,6 +33,8 @@ class Moderator:
     influence: float = 0.5
 
     def __post_init__(self) -> None:
+        if not isinstance(self.stop, StopRule):
+            raise InputError("moderator: stop must be a stop rule.", hint="Use agora.text.stop.parse_stop for a text.")
         if not 0 <= self.quorum <= 1:
             raise InputError(f"moderator: quorum must be between 0 and 1, it is {self.quorum}.")
         if self.limit is not None and self.limit < 0:

@@ -35,6 +35,7 @@ def conclude(
     question: str,
     model: str,
     run: str,
+    lost: Usage = Usage(),
     influence: float = 0.5,
     planted: Sequence[str] = (),
 ) -> Verdict:
@@ -51,6 +52,7 @@ def conclude(
         question: what was debated.
         model: the debate's name.
         run: the run's id.
+        lost: what replies that could not be used took: they are paid for.
         influence: share of the others that one agent may move before the verdict warns.
         planted: adversaries among the agents.
     """
@@ -81,7 +83,7 @@ def conclude(
     return Verdict(
         text,
         model=model,
-        usage=sum((part.usage for part in parts), Usage()),
+        usage=sum((part.usage for part in parts), lost),
         parts=tuple(parts),
         confidence=share,
         answer=ruling.answer,
