@@ -220,17 +220,24 @@ def check(file: Path, question: str | None, settings: tuple[str, ...], as_json: 
     width = min(24, max(map(len, reads)))
     for agent in list(reads)[:40]:
         click.echo(f"  {agent:{width}} reads {', '.join(reads[agent][:12]) or 'nobody'}")
+    for part in ("opening", "phases", "closing"):
+        phases: Any = getattr(debate.protocol, part)
+        names = [p.name + (f" ({', '.join(p.who[:8])})" if p.who else "") for p in phases]
+        click.echo(f"  {part:9} {', then '.join(names) or 'none'}")
+    lonely = figures["isolated"] or figures["unreachable"]
+    if lonely:
+        click.echo(f"  apart     {', '.join(lonely[:12])}: nobody reads them, and they read nobody that others read")
     click.echo(f"  stop      {debate.moderator.stop}, at most {last} rounds after the first answers")
     click.echo(f"  calls     {calls['least']} to {calls['most']}, a moderator's and nested models' included")
     click.echo(
         f"  tokens    {made.least.input_tokens:,} to {made.most.input_tokens:,} in, "
-        f"{made.least.output_tokens:,} to {made.most.output_tokens:,} out, at up to {made.reply_tokens} a reply"
+        f"{made.least.output_tokens:,} to {made.most.output_tokens:,} out, if replies have {made.reply_tokens}"
     )
     click.echo(f"  cost      {views.money(made.least.usd)} to {views.money(made.most.usd)}")
     for name, usage in list(made.models.items())[:20]:
-        click.echo(f"    {views.short(name, 40):40} {usage.calls} calls, {views.money(usage.usd)} at most")
+        click.echo(f"    {views.short(name, 40):40} {usage.calls} calls, about {views.money(usage.usd)} at most")
     for name, usage in list(made.phases.items())[:20] if len(made.phases) > 1 else ():
-        click.echo(f"    {views.short(name, 40):40} {usage.calls} calls, {usage.tokens:,} tokens at most")
+        click.echo(f"    {views.short(name, 40):40} {usage.calls} calls, about {usage.tokens:,} tokens at most")
     for what in unknown:
         click.echo(f"  unknown   {what}")
 
@@ -246,6 +253,10 @@ def follow(debate: Debate, question: str, as_json: bool, store: str | None, id: 
     from agora.journal import check_id, new_id, verdict_json
 
     id = check_id(id) if id else new_id()
+    if _own_templates(debate):  # what they do with real values is found before anything is paid for
+        from agora.text.forecast import forecast
+
+        anyio.run(forecast, debate, question)
     journal = journal_of(store, (debate.source or {}).get("store"))
     try:
         verdict = anyio.run(_follow, debate, question, as_json, journal, id)
@@ -290,6 +301,12 @@ async def _watch(debate: Debate, question: str, as_json: bool, journal: Journal 
                 show.see(event)
     assert events.verdict is not None
     return events.verdict
+
+
+def _own_templates(debate: Debate) -> bool:
+    """Whether the user brings templates."""
+    phases: Any = debate.protocol.all_phases
+    return any(agent.templates for agent in debate.agents) or any(phase.template is not None for phase in phases)
 
 
 def _people(models: tuple[Model, ...]) -> Iterator[Model]:

@@ -90,7 +90,8 @@ async def _rehearse(
         phases[phase] = phases.get(phase, Usage()) + usage
         if phase == "moderate":
             return Reply('{"done": true}' if agree else '{"done": false}', model=model.name, usage=usage)
-        answer = _answer(debate, 0 if agree else count)
+        # one voice abstains: templates must bear that, and it is found now and not when half is paid for
+        answer = "Answer: abstain" if count == 1 and not agree else _answer(debate, 0 if agree else count)
         filler = (_MARK + "lorem ipsum " * (length // 12 + 1))[: max(len(_MARK), min(length, 4 * tokens))]
         return Reply("\n".join([filler, answer, *sure]), model=model.name, usage=usage)
 
