@@ -174,6 +174,7 @@ class AnthropicModel:
                     break
         if stop is None and size <= endpoint.MAX_REPLY:
             raise MalformedError("the stream ended before the reply was whole.", model=self.name)
+        tell("")
         content = [{"type": "thinking", "thinking": "".join(thought)}, {"type": "text", "text": "".join(text)}]
         return {"content": content, "usage": usage, "stop_reason": stop}
 

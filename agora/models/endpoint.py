@@ -334,15 +334,24 @@ def usable(text: Any, *, model: str, key: str, finish: str | None, thought: bool
 
 
 def follow(key: str) -> Callable[[str], None] | None:
-    """Where to send pieces of text while they are written, if anybody wants them."""
+    """Where to send pieces of text while they are written, if anybody wants them; an empty one says that no more come.
+
+    An end that may be the beginning of the key is held back until the next piece shows that it is not.
+    """
     here = calls.current()
     if not here.stream or here.listen is None:
         return None
-    listen, first = here.listen, [True]
+    listen, first, held = here.listen, True, ""
 
     def tell(text: str) -> None:
-        listen(calls.Delta(hide(clean(text), key), first[0]))
-        first[0] = False
+        nonlocal first, held
+        ready = hide(held + text, key)
+        longest = min(len(ready), len(key) - 1) if text and len(key) > 5 else 0
+        keep = next((n for n in range(longest, 0, -1) if ready.endswith(key[:n])), 0)
+        ready, held = ready[: len(ready) - keep], ready[len(ready) - keep :]
+        if ready:
+            listen(calls.Delta(clean(ready), first))
+            first = False
 
     return tell
 

@@ -177,6 +177,7 @@ class OpenAIModel:
                     break
         if finish is None and size <= endpoint.MAX_REPLY:
             raise MalformedError("the stream ended before the reply was whole.", model=self.name)
+        tell("")
         message = {"content": "".join(text), "reasoning_content": "".join(thought), "refusal": refusal}
         choice = {"message": message, "finish_reason": finish, "logprobs": {"content": logprobs}}
         return {"choices": [choice], "usage": usage}

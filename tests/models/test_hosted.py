@@ -891,6 +891,24 @@ def test_pieces_are_safe(serve: Serve, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("pieces", "shown"),
+    [
+        (["a ", *KEY, " b"], "a *** b"),
+        (["kkey", f"-{KEY[4:]}", "k", "e", "n"], "k***ken"),
+        (["key-key-", "0123456789", "!"], "key-***!"),
+        (["the key", "-01"], "the key-01"),
+        ([f"{KEY}{KEY[:5]}", KEY[5:]], "******"),
+    ],
+)
+def test_a_key_in_several_pieces(serve: Serve, kind: str, pieces: list[str], shown: str) -> None:
+    serve(stream(kind, *begin(kind), *pieces, *end(kind)))
+    reply, heard = follow(kind)
+    assert isinstance(reply, Reply)
+    assert reply.text == shown == "".join(delta.text for delta in heard)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_ten_megabytes_in_pieces(serve: Serve, kind: str) -> None:
     serve(stream(kind, *begin(kind), *["a" * 100_000] * 100, *end(kind)))
     error, heard = follow(kind)
