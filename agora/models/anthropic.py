@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -12,6 +11,7 @@ from agora.budget import listed_price, priced
 from agora.errors import FilterError, MalformedError, ModelError
 from agora.model import Settings
 from agora.models import endpoint
+from agora.models.hosted import HostedModel
 from agora.models.limits import Limiter
 from agora.records import Message, Reply, Usage
 
@@ -20,7 +20,7 @@ DEFAULT_MAX_TOKENS = 4096  # the API demands a number
 CACHE = {"type": "ephemeral"}
 
 
-class AnthropicModel:
+class AnthropicModel(HostedModel):
     """A model behind Anthropic's messages endpoint: one request a call, no retries (see `agora.models.wrappers`).
 
     The stable beginning of a prompt (the system message, and the question) is marked for the provider's cache.
@@ -114,28 +114,6 @@ class AnthropicModel:
             body["output_config"] = output
         return {**body, **self._extra}
 
-    async def answer(self, messages: Sequence[Message], settings: Settings = Settings()) -> Reply:
-        """Answer a conversation.
-
-        Raises:
-            ModelError: translated from the SDK's errors.
-        """
-        tell = endpoint.follow(self._key)
-        try:
-            client = await self._client()
-            body, begun = self._body(messages, settings), time.perf_counter()
-            done = await (self._streamed(client, body, tell) if tell else self._posted(client, body))
-            seconds = time.perf_counter() - begun
-            try:
-                return self._reply(done, settings, seconds)
-            except ModelError as error:
-                error.usage = self._spent(done, seconds)
-                raise
-        except ModelError:
-            raise
-        except Exception as error:
-            raise endpoint.translate(error, self.name, self._key) from endpoint.cause(error, self._key)
-
     async def _posted(self, client: Any, body: dict[str, Any]) -> Any:
         return await endpoint.posted(client, "/v1/messages", body, model=self.name, limiter=self._limiter)
 
@@ -174,17 +152,15 @@ class AnthropicModel:
                     break
         if stop is None and size <= endpoint.MAX_REPLY:
             raise MalformedError("the stream ended before the reply was whole.", model=self.name)
-        tell("")
         content = [{"type": "thinking", "thinking": "".join(thought)}, {"type": "text", "text": "".join(text)}]
         return {"content": content, "usage": usage, "stop_reason": stop}
 
-    def _spent(self, done: Any, seconds: float) -> Usage | None:
-        """What a reply that cannot be used took: it is paid for all the same."""
-        try:
-            usage = _usage(done["usage"], seconds)
-        except (KeyError, TypeError, AttributeError, ValueError):
-            return None
-        return priced(usage, self.cost) if usage.tokens else None
+    @staticmethod
+    def _usage(data: Mapping[str, Any], seconds: float) -> Usage:
+        read, written = int(data.get("cache_read_input_tokens") or 0), int(data.get("cache_creation_input_tokens") or 0)
+        thought = int((data.get("output_tokens_details") or {}).get("thinking_tokens") or 0)
+        return Usage(1, int(data["input_tokens"]) + read + written, int(data["output_tokens"]), read,
+                     seconds=seconds, reasoning_tokens=thought, cache_write_tokens=written)  # fmt: skip
 
     def _reply(self, done: Any, settings: Settings, seconds: float) -> Reply:
         try:
@@ -193,7 +169,7 @@ class AnthropicModel:
                 raise FilterError("the model's safety filter withheld the reply.", model=self.name)
             text = "".join(block["text"] for block in done["content"] if block["type"] == "text")
             thought = "".join(block.get("thinking") or "" for block in done["content"] if block["type"] == "thinking")
-            usage = _usage(done["usage"], seconds)
+            usage = self._usage(done["usage"], seconds)
         except ModelError:
             raise
         except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -220,10 +196,3 @@ def _blocks(message: Message) -> Any:
     if not tail.strip():
         return text
     return [{"type": "text", "text": head, "cache_control": CACHE}, {"type": "text", "text": tail}]
-
-
-def _usage(data: Mapping[str, Any], seconds: float) -> Usage:
-    read, written = int(data.get("cache_read_input_tokens") or 0), int(data.get("cache_creation_input_tokens") or 0)
-    thought = int((data.get("output_tokens_details") or {}).get("thinking_tokens") or 0)
-    return Usage(1, int(data["input_tokens"]) + read + written, int(data["output_tokens"]), read,
-                 seconds=seconds, reasoning_tokens=thought, cache_write_tokens=written)  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -12,13 +11,14 @@ from agora.budget import listed_price, priced
 from agora.errors import FilterError, MalformedError, ModelError
 from agora.model import Settings
 from agora.models import endpoint
+from agora.models.hosted import HostedModel
 from agora.models.limits import Limiter
 from agora.records import Message, Reply, Token, Usage
 
 DEFAULT_URL = "https://api.openai.com/v1"
 
 
-class OpenAIModel:
+class OpenAIModel(HostedModel):
     """A model behind a chat-completions endpoint: one request a call, no retries (see `agora.models.wrappers`).
 
     Args:
@@ -104,32 +104,13 @@ class OpenAIModel:
                 last["content"] = f"{last['content']}\n\n{endpoint.schema_instruction(settings.schema)}"
         return {**body, **self._extra}
 
-    async def answer(self, messages: Sequence[Message], settings: Settings = Settings()) -> Reply:
-        """Answer a conversation.
-
-        Raises:
-            ModelError: translated from the SDK's errors.
-        """
-        tell = endpoint.follow(self._key)
+    async def _send(self, client: Any, body: dict[str, Any], tell: Callable[[str], None] | None) -> Any:
         try:
-            client = await self._client()
-            body, begun = self._body(messages, settings), time.perf_counter()
-            try:
-                done = await (self._streamed(client, body, tell) if tell else self._posted(client, body))
-            except Exception as error:
-                if not self._without_seed(error, body):
-                    raise
-                done = await (self._streamed(client, body, tell) if tell else self._posted(client, body))
-            seconds = time.perf_counter() - begun
-            try:
-                return self._reply(done, settings, seconds)
-            except ModelError as error:
-                error.usage = self._spent(done, seconds)
-                raise
-        except ModelError:
-            raise
+            return await super()._send(client, body, tell)
         except Exception as error:
-            raise endpoint.translate(error, self.name, self._key) from endpoint.cause(error, self._key)
+            if not self._without_seed(error, body):
+                raise
+        return await super()._send(client, body, tell)
 
     def _without_seed(self, error: Exception, body: dict[str, Any]) -> bool:
         """Whether to ask again without the seed, which agora sends of itself and some servers reject."""
@@ -177,18 +158,18 @@ class OpenAIModel:
                     break
         if finish is None and size <= endpoint.MAX_REPLY:
             raise MalformedError("the stream ended before the reply was whole.", model=self.name)
-        tell("")
         message = {"content": "".join(text), "reasoning_content": "".join(thought), "refusal": refusal}
         choice = {"message": message, "finish_reason": finish, "logprobs": {"content": logprobs}}
         return {"choices": [choice], "usage": usage}
 
-    def _spent(self, done: Any, seconds: float) -> Usage | None:
-        """What a reply that cannot be used took: it is paid for all the same."""
-        try:
-            usage = _usage(done["usage"], seconds)
-        except (KeyError, TypeError, AttributeError, ValueError):
-            return None
-        return priced(usage, self.cost) if usage.tokens else None
+    @staticmethod
+    def _usage(data: Any, seconds: float) -> Usage:
+        read, written = ((data or {}).get(name) for name in ("prompt_tokens", "completion_tokens"))
+        if not read and not written:  # some servers do not say: unknown is not zero
+            return Usage(1, usd=None, seconds=seconds)
+        cached = (data.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+        thought = (data.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
+        return Usage(1, int(read or 0), int(written or 0), int(cached), seconds=seconds, reasoning_tokens=int(thought))
 
     def _reply(self, done: Any, settings: Settings, seconds: float) -> Reply:
         try:
@@ -201,7 +182,7 @@ class OpenAIModel:
                 refusal = endpoint.hide(endpoint.clean(str(message["refusal"])), self._key)
                 raise FilterError(f"the model refuses: {refusal[:200]}", model=self.name)
             thought = message.get("reasoning_content") or message.get("reasoning") or thought
-            usage = _usage(done.get("usage"), seconds)
+            usage = self._usage(done.get("usage"), seconds)
             tokens = _tokens(choice.get("logprobs"), self._key)
         except ModelError:
             raise
@@ -233,15 +214,6 @@ def _parts(content: Any) -> tuple[Any, str | None]:
     thoughts = [part.get("thinking") or part.get("text") or "" for part in content if part.get("type") != "text"]
     flat = "".join(t if isinstance(t, str) else "".join(str(piece.get("text", "")) for piece in t) for t in thoughts)
     return text, flat or None
-
-
-def _usage(data: Any, seconds: float) -> Usage:
-    read, written = ((data or {}).get(name) for name in ("prompt_tokens", "completion_tokens"))
-    if not read and not written:  # some servers do not say: unknown is not zero
-        return Usage(1, usd=None, seconds=seconds)
-    cached = (data.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-    thought = (data.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
-    return Usage(1, int(read or 0), int(written or 0), int(cached), seconds=seconds, reasoning_tokens=int(thought))
 
 
 def _tokens(data: Any, key: str) -> tuple[Token, ...]:
