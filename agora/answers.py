@@ -64,8 +64,14 @@ def extract(kind: AnswerType, reply: Reply) -> Answer:
     return Answer(value, confidence=confidence)
 
 
+_THINKING = re.compile(r"<thinking>.*?(?:</thinking>|\Z)", re.DOTALL | re.IGNORECASE)
+
+
 def bare(text: str) -> str:
-    """A reply without what it says only to the moderator: how sure it is, and whether it is done."""
+    """A reply without what is not for the others: what it thinks between <thinking> and </thinking>, how sure it is,
+    and whether it is done."""
+    if "<thinking>" in text.casefold():
+        text = _THINKING.sub("", text)
     return _DONE.sub("", _CONFIDENCE.sub("", text)).strip() if ":" in text or "=" in text else text.strip()
 
 

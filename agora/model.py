@@ -62,6 +62,7 @@ class Model(Protocol):
 
     A model may also have
       * `prompts`: the name of a folder of templates that it prefers to the default ones;
+      * `fixed_prompts`: it understands these alone, so that no protocol's own words are put to it;
       * `members`: the models that it asks (through `agora.calls.ask`), so that each of their calls is budgeted and
         journaled by itself; a model without members is one call;
       * `identity`: a text that differs wherever the answers may (endpoint, pinned options); default: its name;

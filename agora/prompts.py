@@ -18,7 +18,7 @@ from agora.sandbox import Sandbox
 TURN = frozenset(
     {
         "question", "agent", "persona", "answer", "ask_confidence", "ask_done", "round", "peers", "own", "notes",
-        "critiques", "history", "summary", "agreement", "contentiousness", "phase",
+        "critiques", "history", "summary", "agreement", "contentiousness", "phase", "ballots", "standing",
     }
 )  # fmt: skip
 _MODERATOR = frozenset({"question", "answer", "peers", "history", "round"})

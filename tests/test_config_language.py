@@ -86,7 +86,7 @@ def test_a_group_of_agents() -> None:
         ("protocol:\n  phases:\n    - {critique: {who: [c]}}", 6, "there is no agent 'c'"),
         ("protocol: {phases: [{revise: {who: aa}}]}", 4, "Did you mean 'a'"),
         ("protocol: {phases: [revise, revise]}", 4, "two are called 'revise'"),
-        ("protocol: {phases: [critique], opening: [critique]}", 4, "two are called"),
+        ("protocol: {phases: [critique, critique]}", 4, "two are called"),
         ("protocol: {phases: [], opening: [{critique: {}}]}", 4, "must give an answer"),
         ("protocol: {phases: [{muse: {gives: text}}]}", 4, "template"),
         ("protocol: {phases: [{muse: {template: x}}]}", 4, "gives"),

@@ -46,6 +46,8 @@ def test_a_verdict_as_html_escapes_what_was_said() -> None:
 @pytest.mark.parametrize("n", [1, 2, 3, 10, 40])
 def test_every_topology_is_well_formed(name: str, n: int) -> None:
     agents = [HOSTILE[i % 10] + str(i) * (i >= 10) for i in range(n)]
+    if name == "edge_critics":  # an actor more than critics
+        agents = agents[: n - (n + 1) % 2]
     topology = build(name, agents)
     for theme in ("inherit", "auto", "light"):
         svg = topology_svg(topology, families={a: HOSTILE[i % 7] for i, a in enumerate(agents)}, theme=theme)

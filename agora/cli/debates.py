@@ -89,17 +89,21 @@ async def _resumed(
 @click.command()
 @click.argument("question")
 @click.option("-m", "--model", "models", multiple=True, help="A model, such as openai:gpt-5-mini; repeat it.")
-@click.option("-a", "--answer", default="text", help="number, yes_no, text or json.")
-@click.option("-t", "--topology", default="complete", help="complete, ring, star, ...")
-@click.option("-r", "--rounds", default=2, type=click.IntRange(0, 1000), help="Rounds after the first answers.")
+@click.option("-p", "--preset", "--protocol", "preset", metavar="NAME", help="A published protocol: see agora presets.")
+@click.option("-a", "--answer", help="number, yes_no, text or json. Default: text, or the preset's.")
+@click.option("-t", "--topology", help="complete, ring, star, ... Default: complete, or the preset's.")
+@click.option(
+    "-r", "--rounds", type=click.IntRange(0, 1000), help="After the first answers. Default: 2, or the preset's."
+)
 @STORE
 @JSON
 def ask(
     question: str,
     models: tuple[str, ...],
-    answer: str,
-    topology: str,
-    rounds: int,
+    preset: str | None,
+    answer: str | None,
+    topology: str | None,
+    rounds: int | None,
     store: str | None,
     as_json: bool,
 ) -> None:
@@ -108,33 +112,49 @@ def ask(
     import yaml
 
     from agora import config
+    from agora.models.pocket import problems
 
     question = question_of(question)
+    if preset is not None:
+        preset = config.presets.known(preset)  # a wrong one is said before models are looked for
     chosen: list[Any] = list(models)
     found = ""
     if not chosen:
         chosen, found = anyio.run(_choose, question)
-    agents: dict[str, Any] = {}
-    for i, model in enumerate(chosen):
-        text = model if isinstance(model, str) else model["openai"]
-        name = text.rpartition(":")[2][:60] or text[:60]
-        same = [m for m in chosen if (m if isinstance(m, str) else m["openai"]).rpartition(":")[2][:60] == name]
-        agents[name if len(same) == 1 else f"{name}-{i + 1}"] = {"model": model}
+        if preset is not None:  # which may have fewer places: who can answer this goes first
+            skill = f"pocket:{problems.skill_of(question.removeprefix('Q: '))}"
+            chosen.sort(key=lambda model: model != skill)
+    names = _names(chosen)
     small = all(isinstance(model, str) and model.startswith("pocket:") for model in chosen)
-    data: dict[str, Any] = {
-        "name": "ask",
-        "agents": agents,
-        "topology": topology,
-        "moderator": {"stop": f"unanimous | rounds({rounds})", "decide": "confidence" if small else "plurality"},
-        "answer": "number" if small and answer == "text" else answer,
-    }
-    if small:
-        data["protocol"] = {"view": {"text": "answer", "own": "peer", "confidence": True}}
+    if preset is not None:
+        from agora.cli.presets import asked
+
+        data = asked(preset, chosen, chosen=bool(models), names=names, answer=answer, topology=topology, rounds=rounds)
+    else:
+        data = {
+            "name": "ask",
+            "agents": {name: {"model": model} for name, model in zip(names, chosen, strict=True)},
+            "topology": topology or "complete",
+            "moderator": {
+                "stop": f"unanimous | rounds({2 if rounds is None else rounds})",
+                "decide": "confidence" if small else "plurality",
+            },
+            "answer": "number" if small and answer in (None, "text") else answer or "text",
+        }
+        if small:
+            data["protocol"] = {"view": {"text": "answer", "own": "peer", "confidence": True}}
     debate, _ = config.loads(yaml.safe_dump(data, sort_keys=False), "ask")
     if found:
-        names = ", ".join(agent.model.name for agent in debate.agents)
-        click.echo(f"agora: no model given, so {names} ({found}); {_cost(debate, question)}", err=True)
+        used = ", ".join(agent.model.name for agent in debate.agents)
+        click.echo(f"agora: no model given, so {used} ({found}); {_cost(debate, question)}", err=True)
     follow(debate, question, as_json, store)
+
+
+def _names(models: list[Any]) -> list[str]:
+    """What the agents of models are called: as the model, numbered where it is there twice."""
+    texts = [model if isinstance(model, str) else model["openai"] for model in models]
+    names = [text.rpartition(":")[2][:60] or text[:60] for text in texts]
+    return [name if names.count(name) == 1 else f"{name}-{i}" for i, name in enumerate(names, 1)]
 
 
 async def _choose(question: str) -> tuple[list[Any], str]:
@@ -193,13 +213,14 @@ def check(file: Path, question: str | None, settings: tuple[str, ...], as_json: 
     missing: list[str] = []
     debate, given = config.load(file, settings, lenient=True, missing=missing)
     asked = question_of(question) if question is not None else given
-    figures = debate.topology.figures()
+    graph = debate.reading()
+    figures = graph.figures()
     made = anyio.run(forecast, debate, asked or "A question of one sentence, as none is given here?")
     last, limit = debate.moderator.last, debate.budget.calls
     calls = {"least": made.least.calls, "most": made.most.calls}
     if limit is not None:
         calls = {key: min(value, limit) for key, value in calls.items()}
-    reads = {agent: list(debate.topology.reads(agent)) for agent in debate.topology.agents}
+    reads = {agent: list(graph.reads(agent)) for agent in graph.agents}
     unknown = [f"the price of {name}" for name in made.unpriced] + missing
     if asked is None:
         unknown.append("the question: the file has none")

@@ -29,7 +29,7 @@ def graph(file: Path, out: Path | None, round_: int | None, settings: tuple[str,
     if out is not None and out.suffix.lower() not in (".svg", ".html", ".png"):
         raise InputError(f"{out}: a picture is a .svg, .html or .png.", hint="Give -o one of these.")
     debate, _ = config.load(file, settings, lenient=True, missing=[])
-    topology = debate.topology if round_ is None else debate.topology.at(round_, debate.seed)
+    topology = debate.reading() if round_ is None else debate.topology.at(round_, debate.seed)
     families = {agent.name: agent.model.name.partition(":")[0] for agent in debate.agents}
     if out is None:
         _print(topology, families)

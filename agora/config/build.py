@@ -14,6 +14,7 @@ from agora import answers
 from agora.budget import Budget
 from agora.config.models import KINDS as KINDS_OF_MODELS
 from agora.config.models import Context, Named, checked, load_model, settings_of
+from agora.config.presets import Given, merged
 from agora.config.reading import Path_, explain, override, parse, read
 from agora.config.schema import (
     AgentSpec,
@@ -83,6 +84,7 @@ def _loads(text: str, file: str, settings: Sequence[str], context: Context) -> t
     if any(_KEY.search(setting) for setting in settings):
         raise InputError("--set: a key must not stand there.", hint="Put it into the environment; see api_key_env.")
     override(data, settings)
+    data, lines = merged(data, lines, file)
     try:
         spec = DebateFile.model_validate(data)
     except ValidationError as errors:
@@ -95,9 +97,24 @@ def _loads(text: str, file: str, settings: Sequence[str], context: Context) -> t
     return debate, spec.question
 
 
+def built(spec: DebateFile, given: Given) -> Debate:
+    """The debate of a file's data that was made in Python, with what is given there as objects.
+
+    Args:
+        spec: the data.
+        given: what goes before it.
+
+    Raises:
+        ConfigError: saying what is wrong.
+    """
+    return _Builder(spec, {}, "", Context(), given).debate()
+
+
 class _Builder:
-    def __init__(self, spec: DebateFile, lines: Mapping[Path_, int], file: str, context: Context) -> None:
-        self.spec, self.lines, self.file, self.context = spec, lines, file, context
+    def __init__(
+        self, spec: DebateFile, lines: Mapping[Path_, int], file: str, context: Context, given: Given = Given()
+    ) -> None:
+        self.spec, self.lines, self.file, self.context, self.given = spec, lines, file, context, given
         self.folder = context.folder
         context.models = self.models = Named(spec.models, context)
         self.made: Protocol | None = None
@@ -155,6 +172,9 @@ class _Builder:
 
     def agent(self, name: str, value: AgentSpec | str) -> list[Agent]:
         """The agent of an entry, or all of a group."""
+        if name in self.given.agents:
+            self.groups[name] = [name]
+            return [self.given.agents[name]]
         spec = AgentSpec(model=value) if isinstance(value, str) else value
         names = [name] if spec.count is None else [f"{name}-{i}" for i in range(1, spec.count + 1)]
         self.groups[name] = names
@@ -163,11 +183,13 @@ class _Builder:
             model = load_model(spec.model, context=self.context)
             templates = {k: self.template(v) or v for k, v in spec.templates.items()}
             goal = spec.adversary.goal if spec.adversary else None
-            return [Agent(n, model, spec.persona, templates, settings_of(spec), goal) for n in names]
+            return [Agent(n, model, spec.persona, templates, settings_of(spec), goal, spec.passage) for n in names]
         except AgoraError as error:
             raise self.at(error, "agents", name, "templates" if "template" in error.message else "model") from None
 
     def answer(self) -> answers.AnswerType:
+        if self.given.answer is not None:
+            return self.given.answer
         value = self.spec.answer
         if isinstance(value, str):
             return answers.answer_type(value)
@@ -228,10 +250,14 @@ class _Builder:
         if isinstance(reads, list) or reads not in ("peers", "all", "none"):
             reads = self.members(reads, "reads")
         given = self.template(spec.template)
+        gives, *more = spec.gives if isinstance(spec.gives, list) else [spec.gives]
+        if len(more) > 1:
+            raise InputError("phases: gives one thing, or an answer and a ballot: [answer, scores].")
+        unless = parse_stop(spec.unless, self.models) if spec.unless is not None else None
         view = View(**spec.view.model_dump()) if spec.view else None
         phase = Phase(
             kind, spec.name, self.members(spec.who, "who"), reads, view, given,
-            spec.gives, spec.first, spec.last, spec.every,
+            gives, spec.first, spec.last, spec.every, unless, *more,
         )  # fmt: skip
         if given is not None:
             template(template_of(kind), given)  # a wrong one is found now
@@ -288,11 +314,12 @@ class _Builder:
                 checked({"rule": options}, VoteSpec) if isinstance(options, str) else options or VoteSpec()
             )
         if kind == "steer":
-            if options not in self.groups or len(self.groups[options]) != 1:
-                near = difflib.get_close_matches(str(options), self.groups, 1)
+            who, least = (options, 0.0) if isinstance(options, str) else (options.agent, options.threshold)
+            if who not in self.groups or len(self.groups[who]) != 1:
+                near = difflib.get_close_matches(str(who), self.groups, 1)
                 hint = f"Did you mean '{near[0]}'?" if near else None
-                raise InputError(f"steer: there is no agent '{str(options)[:40]}'.", hint=hint)
-            return Steer(options)
+                raise InputError(f"steer: there is no agent '{str(who)[:40]}'.", hint=hint)
+            return Steer(who, least)
         if isinstance(options, JudgeSpec):
             spec = options
         elif isinstance(options, dict) and not any(key in KINDS_OF_MODELS for key in options):
@@ -300,6 +327,7 @@ class _Builder:
         else:
             spec = JudgeSpec(model=options)
         model, override = load_model(spec.model, context=self.context), self.template(spec.template)
+        ranker = None if spec.ranker is None else load_model(spec.ranker, context=self.context)
         names = {"judge": "compare" if spec.pairwise else "judge", "synthesis": "aggregate"}
         name = names.get(kind, kind)
         if override is not None:
@@ -308,15 +336,16 @@ class _Builder:
             return Select(model, override)
         if spec.pairwise:
             return Pairwise(model, spec.named, override=override)
-        return ByModel(model, name, override, spec.named, spec.history, spec.threshold)
+        return ByModel(model, name, override, spec.named, spec.history, spec.threshold, spec.top, ranker)
 
     def vote(self, spec: VoteSpec) -> Vote:
         strangers = [name for name in spec.accuracies if name not in self.groups]
         if strangers:
             raise InputError(f"accuracies: there is no agent '{strangers[0][:40]}'.")
-        asked = {phase.gives for phase in self.made.all_phases} if self.made else set()
+        asked = {phase.ballot for phase in self.made.all_phases} if self.made else set()
         wants = "scores" if spec.rule in ("approval", "score", "cumulative") else "ranking"
-        over_answers = ("plurality", "majority", "supermajority", "mean", "median", "trajectory", "medoid")
+        over_answers = ("plurality", "majority", "supermajority", "mean", "median", "trajectory", "medoid",
+                        "most_consistent")  # fmt: skip
         ballots = spec.rule not in over_answers
         if ballots and not asked & {wants, "scores"}:
             phase = "score" if wants == "scores" else "rank"

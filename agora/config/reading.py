@@ -106,6 +106,12 @@ def read(path: str | Path) -> str:
         raise ConfigError("this is not a text file (UTF-8).", file=name) from error
 
 
+def spelled_out(data: dict[str, Any]) -> None:
+    """Write a protocol that is only a preset's name as the mapping that it is short for, in place."""
+    if isinstance(data.get("protocol"), str):
+        data["protocol"] = {"preset": data["protocol"]}
+
+
 def override(data: dict[str, Any], settings: Sequence[str]) -> None:
     """Set values by dotted path in place: `moderator.stop=rounds(1)`.
 
@@ -116,6 +122,7 @@ def override(data: dict[str, Any], settings: Sequence[str]) -> None:
         key, equals, value = setting.partition("=")
         if not equals or not key:
             raise InputError(f"--set needs KEY=VALUE, this is '{setting[:60]}'.")
+        spelled_out(data)
         place, *rest = key.split(".")
         target: Any = data
         for name in rest:

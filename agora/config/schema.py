@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Strict(BaseModel):
@@ -34,9 +34,11 @@ class AgentSpec(SettingsSpec):
     templates: dict[str, str] = Field(default_factory=dict, description="template or phase name -> file or text")
     count: int | None = Field(None, ge=1, le=10_000, description="so many of them: NAME-1, NAME-2, ...")
     adversary: AdversarySpec | None = Field(None, description="a planted opponent, to test the design with")
+    passage: bool = Field(True, description="sees the <passage>...</passage> of the question")
 
 
 Text = Literal["full", "answer", "summary", "claims"]
+Gives = Literal["answer", "text", "ranking", "scores"]
 Kind = Literal["simultaneous", "sequential", "layered", "quorum"]
 
 
@@ -50,6 +52,7 @@ class ViewSpec(Strict):
     own: Literal["shown", "hidden", "peer"] = Field("shown", description="its own last answer; 'peer': as one of them")
     confidence: bool = Field(False, description="agents are asked how sure they are, and it is shown")
     reasoning: bool = Field(False, description="peers' hidden reasoning too, where the model gives it")
+    quotes: bool = Field(False, description="<quote>s are looked up in the question's passage and marked")
 
 
 class ScheduleSpec(Strict):
@@ -69,12 +72,13 @@ class PhaseSpec(Strict):
     reads: str | list[str] = Field("peers", description="peers (by the topology), all, none, or agents by name")
     view: ViewSpec | None = Field(None, description="default: the protocol's")
     template: str | None = Field(None, description="a file, or text, in place of the shipped template")
-    gives: Literal["answer", "text", "ranking", "scores"] | None = Field(
-        None, description="what its replies are read as"
+    gives: Gives | Annotated[list[Gives], Field(min_length=1)] | None = Field(
+        None, description="what its replies are read as; [answer, scores]: an answer, and a ballot with it"
     )
     first: int = Field(0, ge=0, description="the first round it belongs to")
     last: int | None = Field(None, ge=0, description="the last one")
     every: int = Field(1, ge=1, description="every n-th round")
+    unless: str | None = Field(None, description="for closing phases: a stop rule; left out where that would stop")
 
 
 class DialSpec(Strict):
@@ -122,6 +126,7 @@ def _revise() -> Phases:
 class ProtocolSpec(Strict):
     """How the debate runs."""
 
+    preset: str | None = Field(None, description="a published protocol to begin from; `agora presets` lists them")
     schedule: Kind | ScheduleSpec = "simultaneous"
     view: Text | ViewSpec = Field(default_factory=lambda: ViewSpec())
     memory: Literal["own_last", "own_chat", "transcript", "summary"] | LastSpec = "own_last"
@@ -137,7 +142,7 @@ class ProtocolSpec(Strict):
 
 Rules = Literal[
     "plurality", "majority", "supermajority", "mean", "median", "trajectory", "medoid", "borda", "copeland", "kemeny",
-    "schulze", "ranked_choice", "approval", "score", "cumulative",
+    "schulze", "ranked_choice", "approval", "score", "cumulative", "most_consistent",
 ]  # fmt: skip
 
 
@@ -166,6 +171,15 @@ class JudgeSpec(Strict):
     history: bool = Field(False, description="sees all rounds, not only the last")
     template: str | None = Field(None, description="a file, or text, in place of the shipped template")
     threshold: float = Field(0.0, ge=0, le=1, description="share of the vote that the answer needs all the same")
+    top: int | None = Field(None, ge=1, description="sees so many of the answers, those the ranker puts first")
+    ranker: str | dict[str, Any] | None = Field(None, description="the model that compares two at a time, for top")
+
+
+class SteerSpec(Strict):
+    """Whom to follow."""
+
+    agent: str
+    threshold: float = Field(0.0, ge=0, le=1, description="share of the voters who must hold its answer")
 
 
 Judging = str | JudgeSpec | dict[str, Any]
@@ -179,7 +193,7 @@ class DecideSpec(Strict):
     synthesis: Judging | None = Field(None, description="a model that writes the best single answer")
     select: Judging | None = Field(None, description="a model that picks the most consistent answer")
     overton: Judging | None = Field(None, description="a model that writes one text with every view in it")
-    steer: str | None = Field(None, description="the agent to follow")
+    steer: str | SteerSpec | None = Field(None, description="the agent to follow")
 
 
 class ModeratorSpec(Strict):
@@ -203,9 +217,33 @@ class BudgetSpec(Strict):
     seconds: float | None = Field(None, ge=0)
 
 
+class AboutSpec(Strict):
+    """What a file says about itself; it changes nothing."""
+
+    title: str = Field(min_length=1, max_length=200, description="what it does, on one line")
+    paper: str = Field("", description="where it was published, such as Du et al. 2023, arXiv:2305.14325")
+    rules: str = Field("", description="what the paper prescribes")
+    calls: str = Field("", description="a formula of its calls, such as n * (r + 1)")
+    tokens: str = Field("", description="a formula of its input tokens")
+    where: str = Field("", description="what the letters of the formulas mean")
+    strengths: str = Field("", description="what it is good for")
+    failures: str = Field("", description="where it is known to fail")
+    differences: str = Field("", description="where it differs from the paper, on purpose")
+    tags: list[str] = Field(default_factory=list, description="words to find it by")
+    hosted: str = Field("", description="what to change for hosted models")
+
+    @field_validator("title")
+    @classmethod
+    def _one_line(cls, title: str) -> str:
+        if len(title.strip().splitlines()) != 1:
+            raise ValueError("must be one line")
+        return title.strip()
+
+
 class DebateFile(Strict):
     """A debate: models, agents, who reads whom, protocol, moderator, budget."""
 
+    about: AboutSpec | None = Field(None, description="what it says about itself")
     name: str = "debate"
     question: str | None = None
     models: dict[str, Any] = Field(default_factory=dict, description="name -> model")

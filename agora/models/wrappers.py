@@ -28,6 +28,7 @@ class _Around:
         # asked for at every call, and absent from most models
         self.members = getattr(model, "members", ())
         self.prompts = getattr(model, "prompts", None)
+        self.fixed_prompts = getattr(model, "fixed_prompts", False)
         self.identity: str = getattr(model, "identity", model.name)
         self.name = model.name
 

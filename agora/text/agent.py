@@ -27,6 +27,8 @@ class View:
         own: the reader's own last answer is 'shown' as its own, 'hidden', or shown as one more anonymous 'peer'.
         confidence: agents are asked for their confidence, and it is shown.
         reasoning: hidden reasoning is shown before the text, where the model gives it.
+        quotes: what stands between <quote> and </quote> in what is read is looked up in the question's passage, and
+            shown as <v_quote>, verified, or <u_quote>.
     """
 
     text: Literal["full", "answer", "summary", "claims"] = "full"
@@ -34,6 +36,7 @@ class View:
     own: Literal["shown", "hidden", "peer"] = "shown"
     confidence: bool = False
     reasoning: bool = False
+    quotes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class Agent:
         persona: put into the system message.
         templates: template name -> a path or the text of a template that replaces the shipped one.
         settings: pinned for this agent's calls.
+        passage: it sees what stands between <passage> and </passage> in the question; without, the rest alone.
         adversary: makes it a planted opponent, to test a design with: the goal that it secretly works for. The verdict
             says so.
 
@@ -72,6 +76,7 @@ class Agent:
     templates: Mapping[str, str | Path] = field(default_factory=dict)
     settings: Settings = Settings()
     adversary: str | None = None
+    passage: bool = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, Model):

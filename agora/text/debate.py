@@ -20,9 +20,9 @@ from agora.journal import Journal, Recorder, check_id, new_id
 from agora.model import Model, Settings
 from agora.records import Answer, Event, Message, Reply, Verdict
 from agora.text.agent import Agent
-from agora.text.engine import Run
+from agora.text.engine import MODERATOR, Run
 from agora.text.moderator import Moderator
-from agora.text.protocol import Plan, Protocol
+from agora.text.protocol import Phase, Plan, Protocol
 from agora.text.reading import edge_view
 from agora.text.topology import Topology, build
 
@@ -67,6 +67,8 @@ class Debate:
             raise InputError(f"moderator: needs a Moderator, not a {type(moderator).__name__}.")
         if not agents:
             raise InputError("a debate needs at least one agent.")
+        if any(agent.name == MODERATOR for agent in agents):
+            raise InputError(f"no agent can be called '{MODERATOR}'.", hint="Leave the brackets out.")
         self.agents = tuple(agents)
         self.topology: Topology = build(topology, [agent.name for agent in agents], seed=seed)
         self.protocol = protocol or Protocol()
@@ -89,10 +91,50 @@ class Debate:
             raise InputError(
                 f"voters: {', '.join(silent[:5])} never answers.", hint="Give it a phase that asks for one."
             )
+        rules = [self.moderator.stop, self.protocol.gates.skip, *(phase.unless for phase in self.protocol.all_phases)]
+        for rule in rules:
+            for name in sorted((rule.agents if rule is not None else frozenset()) - set(self.topology.agents)):
+                raise InputError(f"stop: {rule} names an agent that is none of this debate.", hint=f"Check '{name}'.")
         self.budget = budget or Budget()
         self.seed = seed
         self.source: Mapping[str, Any] | None = None  # the debate file it was built from, for the journal
         self._name = name
+
+    @classmethod
+    def preset(
+        cls,
+        name: str,
+        agents: Sequence[Agent] | Mapping[str, Agent | Model | str] | None = None,
+        *,
+        models: Mapping[str, Any] | None = None,
+        settings: Sequence[str] = (),
+        answer: str | Mapping[str, Any] | AnswerType | None = None,
+        budget: Budget | None = None,
+        seed: int | None = None,
+    ) -> Debate:
+        """A published protocol (`agora presets` lists them) with agents, models and settings of one's own.
+
+            Debate.preset("society-of-minds", [Agent("ann", ann), Agent("bob", bob)], answer="yes_no")
+            Debate.preset("self-refine", {"critic": "openai:gpt-5"}, settings=["moderator.stop=rounds(4)"])
+
+        Args:
+            name: of the preset.
+            agents: Agents, or a mapping of names to Agents, models, or what names a model in YAML. Where the preset's
+                agents have roles, the names are roles; those not given stay, a model takes over its role's persona,
+                templates and settings, and an Agent the persona, if it has none. Where there are no roles, they
+                replace the preset's agents.
+            models: in place of the preset's, by name: models, or what may stand under `models:` in YAML.
+            settings: overrides as `--set` takes them, 'KEY=VALUE' with dotted keys.
+            answer: the kind of answer, also as YAML has it: {"choice": ["A", "B"]}.
+            budget: limits of each run, in place of the preset's.
+            seed: all randomness of a run is drawn from it.
+
+        Raises:
+            InputError: if there is no such preset, an agent has no role in it, or what is given does not fit.
+        """
+        from agora.config.presets import preset  # the language stands on debates, not they on it
+
+        return preset(name, agents, models=models, settings=settings, answer=answer, budget=budget, seed=seed)
 
     @property
     def name(self) -> str:
@@ -103,6 +145,30 @@ class Debate:
     def members(self) -> tuple[Model, ...]:
         """The agents' models."""
         return tuple(agent.model for agent in self.agents)
+
+    def reading(self) -> Topology:
+        """Who reads whom over the whole debate: the topology, or, where phases name whom they read or who speaks in
+        them, the union over all phases."""
+        phases: Sequence[Phase] = self.protocol.all_phases
+        if all(phase.reads == "peers" and not phase.who for phase in phases):
+            return self.topology
+        plan = Plan(self.protocol, self.topology, self.seed)
+        schedule = self.protocol.schedule.kind
+        edges: set[tuple[str, str]] = set()
+        for i, phase in enumerate(phases):
+            # a round's phases can be heard in the next; opening and closing are held once, in order, but for layers
+            first, rounds = len(self.protocol.opening), len(self.protocol.opening) + len(self.protocol.phases)
+            heard = phases[: i + (schedule == "sequential")]
+            if first <= i < rounds or schedule == "layered":
+                heard = phases[: max(i + 1, rounds)]
+            edges.update(
+                (peer, agent)
+                for agent in self.topology.agents
+                if Plan.speaks(agent, phase)
+                for peer in plan.readers_of(agent, phase.first, phase)
+                if peer != agent and any(Plan.speaks(peer, other) for other in heard)
+            )
+        return Topology(self.topology.agents, sorted(edges), "by phases")
 
     def read(self, reply: Reply) -> Answer:
         """The answer in a reply."""

@@ -11,8 +11,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Literal, Protocol
 
-from agora.answers import extract
-from agora.errors import AgoraError, BudgetError
+from agora.answers import bare, extract
+from agora.errors import AgoraError, BudgetError, InputError
 from agora.model import Model
 from agora.prompts import NAMES, template
 from agora.records import Ballot, Message, Reply, Turn
@@ -27,6 +27,7 @@ from agora.text.votes import (
     elect,
     majority,
     medoid,
+    most_consistent,
     plurality,
     settle,
     supermajority,
@@ -43,7 +44,7 @@ class Decision(Protocol):
 
 Rule = Literal[
     "plurality", "majority", "supermajority", "mean", "median", "trajectory", "medoid", "borda", "copeland", "kemeny",
-    "schulze", "ranked_choice", "approval", "score", "cumulative",
+    "schulze", "ranked_choice", "approval", "score", "cumulative", "most_consistent",
 ]  # fmt: skip
 
 
@@ -55,10 +56,10 @@ class Vote:
         weight: what a vote counts: 'one', its 'confidence', by ReConcile's table ('reconcile'), 'log_odds', 'logprob'.
         ties: an explicit policy; what it leaves tied is an abstention.
         rule: 'plurality', 'majority' or none, 'supermajority' (of `share`), the 'mean' or the 'median' of answers that
-            are numbers, 'trajectory' (Free-MAD's score over all rounds), 'medoid' (the text most like all others); or
-            over ballots: 'borda', 'copeland', 'kemeny', 'schulze', 'ranked_choice', 'approval' (scores from `bar` on),
-            'score' (`aggregate`), 'cumulative'. Agents that hold one answer are one candidate: its place is their best,
-            its score their mean.
+            are numbers, 'trajectory' (Free-MAD's score over all rounds), 'medoid' (the text most like all others),
+            'most_consistent' (of the model whose samples agree most: SLM-MUX); or over ballots: 'borda', 'copeland',
+            'kemeny', 'schulze', 'ranked_choice', 'approval' (scores from `bar` on), 'score' (`aggregate`),
+            'cumulative'. Agents that hold one answer are one candidate: its place is their best, its score their mean.
         threshold: share of the weight that the winner needs, else the outcome is an abstention.
         share: for supermajority.
         aggregate: for score: 'mean', 'median' or 'trimmed'.
@@ -101,6 +102,11 @@ class Vote:
                 support = trajectory(case.rounds, [turn.agent for turn in turns])
                 winner, note = settle(support, self.ties, initial=tally(initial), seed=case.seed)
                 return Ruling(winner, support, "; ".join(part for part in ("score over all rounds", note) if part))
+            case "most_consistent":
+                support = most_consistent(turns)
+                winner, note = settle(support, self.ties, initial=tally(turns), seed=case.seed)
+                how = f"the answer of the model that agrees most with itself, {max(support.values(), default=0):.0%}"
+                return Ruling(winner, support, "; ".join(part for part in (how, note) if part))
             case "medoid":
                 said = [turn for turn in turns if turn.reply is not None and turn.value is not None]
                 if not said:
@@ -177,6 +183,8 @@ class ByModel:
         named: the model is told who said what.
         history: it sees all rounds, not only the last.
         threshold: share of the plain vote that its answer needs all the same, else the outcome is an abstention.
+        top: it sees so many of the answers, those that win most comparisons by `ranker`; None: all.
+        ranker: the model that compares them, two at a time and both ways round.
     """
 
     model: Model
@@ -185,16 +193,28 @@ class ByModel:
     named: bool = False
     history: bool = False
     threshold: float = 0.0
+    top: int | None = None
+    ranker: Model | None = None
+
+    def __post_init__(self) -> None:
+        if (self.top is None) != (self.ranker is None) or (self.top is not None and self.top < 1):
+            raise InputError("decide: top needs a ranker, and a ranker top, which is at least 1.")
 
     async def decide(self, case: Case, turns: Sequence[Turn]) -> Ruling:
         """The model's answer, with the vote's support beside it."""
         named = self.named or self.template == "overton"
         vote = await Vote().decide(case, turns)
         shown = set(map(id, turns))
-        said = [turn for r in case.rounds for turn in r.turns if turn.gives in ("answer", "text")]
-        earlier = [turn for turn in said if turn.kept is None and id(turn) not in shown]
+        spoken = [turn for r in case.rounds for turn in r.turns if turn.gives in ("answer", "text")]
+        earlier = [turn for turn in spoken if turn.kept is None and id(turn) not in shown]
+        seen = list(turns)
+        if self.top is not None and self.ranker is not None:
+            # a panel of one answer has nothing to compare: no call
+            able = [turn for turn in turns if turn.reply is not None]
+            won, _ = await _compared(case, self.ranker, able, self.named, None)
+            seen = [able[i] for i in sorted(range(len(able)), key=lambda i: -won[i])[: self.top]]
         values = {
-            "peers": [s for s, _ in _shown(case, turns, named)],
+            "peers": [s for s, _ in _shown(case, seen, named)],
             "history": [s for s, _ in _shown(case, earlier, named)] if self.history else [],
         }
         reply = await _asked(case, self.model, self.template, values, self.override)
@@ -240,23 +260,9 @@ class Pairwise:
             held = best.get(turn.value or "")
             if turn.value is not None and (held is None or sure > ((held.answer and held.answer.confidence) or 0.0)):
                 best[turn.value] = turn
-        won = dict.fromkeys(best, 0.0)
-        unread = 0
-        for a, b in combinations(best, 2):
-            for first, second in ((a, b), (b, a)):
-                pair = [_alone(best[first], "A", self.named), _alone(best[second], "B", self.named)]
-                reply = await _asked(case, self.model, "compare", {"peers": pair, "history": []}, self.override)
-                ranking = read_ranking(reply.text, [s.label for s in pair]) if reply is not None else None
-                if ranking is None:
-                    unread += 1
-                    won[first], won[second] = won[first] + 0.25, won[second] + 0.25
-                elif len(ranking[0]) > 1:
-                    won[first], won[second] = won[first] + 0.25, won[second] + 0.25
-                else:
-                    won[first if ranking[0][0] == pair[0].label else second] += 0.5
+        points, unread = await _compared(case, self.model, list(best.values()), self.named, self.override)
+        won = dict(zip(best, points, strict=True))
         pairs = len(best) * (len(best) - 1)
-        if unread:
-            case.warn(f"{unread} of {pairs} comparisons could not be read and count as draws.")
         if not best or (pairs and unread == pairs):
             return await Vote().decide(case, turns)
         support = dict(sorted(won.items(), key=lambda item: -item[1])) if pairs else dict.fromkeys(best, 1.0)
@@ -293,16 +299,28 @@ class Select:
 
 @dataclass(frozen=True, slots=True)
 class Steer:
-    """Follow one agent, such as a community's: its last answer is the outcome (Feng et al. 2024, modular pluralism)."""
+    """Follow one agent, such as a community's: its last answer is the outcome (Feng et al. 2024, modular pluralism).
+
+    Attributes:
+        agent: who is followed, a voter or not.
+        threshold: share of the voters who must hold its answer, else the outcome is an abstention.
+    """
 
     agent: str
+    threshold: float = 0.0
 
     async def decide(self, case: Case, turns: Sequence[Turn]) -> Ruling:
         """The agent's answer."""
         turn = next((t for t in turns if t.agent == self.agent), None)
+        if turn is None and case.rounds:
+            turn = case.rounds[-1].final.get(self.agent)
         support = tally(turns)
         if turn is None or turn.reply is None:
             return Ruling(None, support, f"{self.agent}, who is followed, did not answer")
+        holding = sum(t.value == turn.value is not None for t in turns)
+        if holding < self.threshold * len(turns) - 1e-9:
+            how = f"{holding} of {len(turns)} hold {self.agent}'s answer, less than {self.threshold:.0%}: no answer"
+            return Ruling(None, support, how)
         return Ruling(turn.value, support, f"following {self.agent}", turn.reply.text)
 
 
@@ -335,24 +353,51 @@ def _alone(turn: Turn, letter: str, named: bool) -> Shown:
     """One answer of a pair."""
     assert turn.reply is not None
     label = f"{letter} ({turn.agent})" if named else f"Answer {letter}"
-    return Shown(label, turn.reply.text.strip(), turn.value, None, turn.round)
+    return Shown(label, bare(turn.reply.text), turn.value, None, turn.round)
+
+
+async def _compared(
+    case: Case, model: Model, turns: Sequence[Turn], named: bool, override: str | Path | None
+) -> tuple[list[float], int]:
+    """How many comparisons each of some answers wins, both orders of a pair half each; how many could not be read."""
+    won, unread = [0.0] * len(turns), 0
+    for a, b in combinations(range(len(turns)), 2):
+        for first, second in ((a, b), (b, a)):
+            pair = [_alone(turns[first], "A", named), _alone(turns[second], "B", named)]
+            reply = await _asked(case, model, "compare", {"peers": pair, "history": []}, override, "a pair is a draw")
+            ranking = read_ranking(reply.text, [s.label for s in pair]) if reply is not None else None
+            unread += ranking is None
+            if ranking is None or len(ranking[0]) > 1:
+                won[first], won[second] = won[first] + 0.25, won[second] + 0.25
+            else:
+                won[first if ranking[0][0] == pair[0].label else second] += 0.5
+    if unread:
+        case.warn(f"{unread} of {len(turns) * (len(turns) - 1)} comparisons could not be read and count as draws.")
+    return won, unread
 
 
 async def _asked(
-    case: Case, model: Model, name: str, values: Mapping[str, object], override: str | Path | None
+    case: Case,
+    model: Model,
+    name: str,
+    values: Mapping[str, object],
+    override: str | Path | None,
+    then: str = "the vote decided",
 ) -> Reply | None:
-    """A model's reply to a moderator's template; None, and a warning, where it fails.
+    """A model's reply to a moderator's template; None, and a warning that says what `then` happens, where it fails.
 
     Raises:
         BudgetError: if a budget does not allow the call.
     """
+    if getattr(model, "fixed_prompts", False):  # it reads no other words than those of its own templates
+        override = None
     frame = template(name, override, getattr(model, "prompts", None))
     given = {"question": case.question, "answer": case.answer, "round": len(case.rounds) - 1, **values}
     prompt = frame.render(**{key: value for key, value in given.items() if key in NAMES[name]})
     try:
         return await case.ask(model, name, [Message("user", prompt)])
     except BudgetError as error:
-        case.warn(f"the {name} was not asked, so the vote decided: {error}")
+        case.warn(f"the {name} was not asked, so {then}: {error}")
     except AgoraError as error:
-        case.warn(f"the {name} failed, so the vote decided: {error}")
+        case.warn(f"the {name} failed, so {then}: {error}")
     return None

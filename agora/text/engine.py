@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from agora.text.debate import Debate
 
 
+MODERATOR = "(moderator)"  # under which its calls are recorded: an agent may be called moderator
 MAX_EDGES = 20_000  # that are told; a larger graph is in the debate
 
 
@@ -91,6 +92,7 @@ class Run:
         self._board = Board(self.plan, list(self.order))
         skip = debate.protocol.gates.skip
         asks = debate.moderator.stop.needs | (skip.needs if skip is not None else frozenset())
+        asks |= frozenset().union(*(p.unless.needs for p in debate.protocol.closing if p.unless))  # type: ignore[union-attr]
         self._reader = Reader(self._board, question, self.answer, self.order, debate.moderator.last, asks)
         protocol = debate.protocol
         self._waits = protocol.gates.wait or protocol.memory == "summary"
@@ -242,11 +244,15 @@ class Run:
     async def _close(self) -> None:
         """The closing phases, after the last round."""
         index = self.rounds[-1].index
-        self.plan.close(index)
+        closing: Sequence[Phase] = self.debate.protocol.closing  # type: ignore[assignment]
+        closing = [phase for phase in closing if phase.unless is None or await self._ask_rule(phase.unless) is None]
+        if self.cut is not None:
+            return
+        self.plan.close(index, closing)
 
         async def take_part(agent: Agent) -> None:
-            for phase in self.plan.phases_of(index):
-                if phase in self.debate.protocol.closing and self.plan.speaks(agent.name, phase):
+            for phase in closing:
+                if self.plan.speaks(agent.name, phase):
                     self._publish(await self._speak(agent, index, phase), agent)
 
         async with anyio.create_task_group() as group:
@@ -287,7 +293,8 @@ class Run:
         self._tell(Speaking(agent.name, index, phase.name))
         settings = agent.settings.over(self.settings)
         if protocol.temperature is not None and settings.temperature is None:
-            settings = replace(settings, temperature=protocol.temperature.at(index, self.debate.moderator.last))
+            place = self.plan.position(agent.name, index, self.debate.moderator.last)
+            settings = replace(settings, temperature=protocol.temperature.at(*place))
         if agent.settings.seed is None:
             settings = settings.seeded(derive_seed(self.seed, self.order[agent.name], index, phase.name))
         chat = self._chats.get(agent.name, []) if protocol.memory == "own_chat" else []
@@ -312,8 +319,8 @@ class Run:
                 self._chats[agent.name] = [*chat, messages[-1], Message("assistant", reply.text)]
             if gives == "answer":
                 answer = self.debate.read(reply)
-            elif gives in ("ranking", "scores"):
-                ballot = read_ballot(gives, reply.text, labels, agent.name)
+            if phase.ballot is not None:
+                ballot = read_ballot(phase.ballot, reply.text, labels, agent.name)
         digest = await self._digest(reply, agent.name, index, phase) if reply is not None and self._digests else None
         return Turn(
             agent.name,
@@ -405,7 +412,7 @@ class Run:
         seed = derive_seed(self.seed, role, index, count)
         try:
             reply = await ask(
-                model, messages, settings.over(self.settings).seeded(seed), at=f"moderator/{index}/{role}",
+                model, messages, settings.over(self.settings).seeded(seed), at=f"{MODERATOR}/{index}/{role}",
                 listen=lambda what: self._hear(what, None, index, role),
             )  # fmt: skip
         except ModelError as error:
@@ -421,8 +428,9 @@ class Run:
         return max(shares, default=None)
 
     def warn(self, text: str) -> None:
-        """Note something a reader of the verdict should know."""
-        self.warnings.append(text)
+        """Note something a reader of the verdict should know, once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
 
     def _cut(self, error: BudgetError) -> str:
         """Note that a budget has ended the sending of calls."""

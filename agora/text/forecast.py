@@ -73,7 +73,8 @@ async def _rehearse(
         spared = Gates(prune=debate.protocol.gates.prune)  # the other gates save calls, or do not
         rehearsed.protocol = replace(debate.protocol, gates=spared)
     needs = stop.needs if agree else ()
-    sure = ["Confidence: 100%"] * ("ask_confidence" in needs) + ["Done: yes"] * ("ask_done" in needs)
+    done = any(need.startswith("ask_done") for need in needs)
+    sure = ["Confidence: 100%"] * ("ask_confidence" in needs) + ["Done: yes"] * done
     used: dict[str, Usage] = {}
     phases: dict[str, Usage] = {}
     count = 0

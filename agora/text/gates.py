@@ -123,7 +123,7 @@ def _values(run: Run, peers: Sequence[Any]) -> dict[str, Any]:
         "question": run.question, "round": run.rounds[-1].index if run.rounds else 0, "phase": "moderate",
         "answer": run.answer, "ask_confidence": False, "ask_done": False, "agreement": None, "contentiousness": None,
         "peers": peers, "own": None, "notes": [], "critiques": [], "history": [], "summary": None, "agent": "moderator",
-        "persona": None,
+        "persona": None, "ballots": [], "standing": [],
     }  # fmt: skip
 
 

@@ -305,12 +305,43 @@ def random_dag(
     return _turned("random_dag", ((agents[i], agents[j]) for i, j in sorted(edges)), reverse)
 
 
+def edge_critics(agents: Sequence[str], *, of: Any = "chain", actors: int | None = None) -> Edges:
+    """MacNet's graphs: the first `actors` agents stand on a graph without cycles, `of` a name or a name with its
+    arguments, and each of the other agents on one of its edges, in their order: it reads who is read, and who reads
+    reads both. Default: as many actors as fit."""
+    n = len(agents)
+    name: str
+    given: Any
+    name, given = (of, {}) if isinstance(of, str) else next(iter(of.items())) if _is_one(of) else ("", None)
+    if name not in BUILDERS or name == "edge_critics" or not isinstance(given, Mapping):
+        known = ", ".join(key for key in BUILDERS if key != "edge_critics")
+        raise TopologyError(f"edge_critics: of is one topology, with its arguments or without: {known}.")
+    if actors is None:
+        actors = next((a for a in range(1, n) if a + sum(1 for _ in BUILDERS[name](agents[:a], **given)) >= n), n)
+    _whole("edge_critics", "actors", actors, 1, n)
+    pairs = list(BUILDERS[name](agents[:actors], **given))
+    if len(pairs) != n - actors:
+        raise TopologyError(
+            f"edge_critics: {name} of {actors} actors has {len(pairs)} edges, so it takes {len(pairs)} critics after "
+            f"them, not {n - actors}."
+        )
+    return [
+        edge
+        for (u, v), critic in zip(pairs, agents[actors:], strict=True)
+        for edge in ((u, v), (u, critic), (critic, v))
+    ]
+
+
+def _is_one(value: Any) -> bool:
+    return isinstance(value, Mapping) and len(value) == 1
+
+
 BUILDERS: Mapping[str, Callable[..., Edges]] = {
     f.__name__: f
     for f in (
         complete, isolated, ring, relay, star, double_star, chain, tree, reporting_tree, layered, groups, grid,
         bipartite, circulant, k_regular, small_world, barabasi_albert, random_graph, random_dag, net, mlp, dag_tree,
-        star_out,
+        star_out, edge_critics,
     )
 }  # fmt: skip
 

@@ -32,6 +32,9 @@ KINDS: Mapping[str, Gives] = {
 }
 
 
+BALLOTS = ("ranking", "scores")
+
+
 def template_of(kind: str) -> str:
     """The name of a phase's template: its kind, or, for a kind of one's own, a name that no shipped template has."""
     return kind if kind in KINDS else f"phase {kind}"
@@ -81,6 +84,8 @@ class Phase:
         first: the first round it belongs to.
         last: the last one; None is no end.
         every: it belongs to every n-th round from the first on.
+        unless: for a closing phase: a stop rule; where it would stop the debate, the phase is left out.
+        ballot: 'ranking' or 'scores' of what was read that come with an answer, in the same reply.
     """
 
     kind: str = "revise"
@@ -93,6 +98,8 @@ class Phase:
     first: int = 0
     last: int | None = None
     every: int = 1
+    unless: StopRule | None = None
+    ballot: Gives | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS and (self.template is None or self.gives is None):
@@ -103,7 +110,12 @@ class Phase:
         if self.every < 1 or self.first < 0 or (self.last is not None and self.last < self.first):
             raise InputError(f"phases: {self.kind[:40]}: first, last and every must be in order, and every at least 1.")
         object.__setattr__(self, "name", self.name or self.kind)
-        object.__setattr__(self, "gives", self.gives or KINDS[self.kind])
+        gives = self.gives or KINDS[self.kind]
+        if gives in BALLOTS and self.ballot in (None, gives):
+            object.__setattr__(self, "ballot", gives)
+        elif self.ballot is not None and (gives != "answer" or self.ballot not in BALLOTS):
+            raise InputError(f"phases: {self.name[:40]}: a ballot, ranking or scores, comes alone or with an answer.")
+        object.__setattr__(self, "gives", gives)
 
     def in_round(self, round: int) -> bool:
         """Whether it belongs to a round."""
@@ -114,13 +126,14 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """A number that may go from one value to another over the rounds of a debate."""
+    """A number that may go from one value to another over the rounds of a debate; over its layers, if there is only
+    one round of them."""
 
     start: float
     end: float | None = None
 
     def at(self, round: int, last: int) -> float:
-        """Its value in a round, `last` being the last there can be."""
+        """Its value in a round (layer), `last` being the last there can be."""
         if self.end is None or last <= 0:
             return self.start
         return self.start + (self.end - self.start) * min(round, last) / last
@@ -185,7 +198,7 @@ class Protocol:
         memory: 'own_last' (each call stands alone), 'own_chat' (an agent's own earlier calls as a chat), 'transcript'
             (all that the agent could read so far), 'last' (of that, the last `keep` rounds) or 'summary' (a running
             summary by `summariser`).
-        phases: what each round after round 0 consists of; kinds by name, or `Phase`s.
+        phases: what each round after round 0 consists of; kinds by name, or `Phase`s. In a round, names differ.
         opening: what round 0 consists of.
         closing: what happens once, after the last round.
         gates: what saves calls.
@@ -213,19 +226,18 @@ class Protocol:
         for part in ("opening", "phases", "closing"):
             made = tuple(Phase(p) if isinstance(p, str) else p for p in getattr(self, part))
             object.__setattr__(self, part, made)
-        names = [phase.name for phase in self.all_phases]
-        for name in names:
-            if names.count(name) > 1:
-                raise InputError(f"phases: two are called '{name[:40]}'.", hint="Give one of them a name.")
+        self._check_names()
         if not any(phase.gives == "answer" for phase in self.all_phases):
             raise InputError("phases: one of them must give an answer.")
+        if any(phase.unless is not None for phase in (*self.opening, *self.phases)):  # type: ignore[union-attr]
+            raise InputError("phases: only a closing phase can be left out (unless).", hint="Move it to closing.")
         if self.keep < 1:
             raise InputError(f"memory: at least 1 round must be kept, not {self.keep}.")
         views = [self.view, *(phase.view for phase in self.all_phases if phase.view)]
         prune = self.gates.prune
         by = prune.by if prune is not None and isinstance(prune.by, str) else ""
         ranked = {"scores": "scores", "rankings": "ranking"}.get(by)
-        if ranked and not any(phase.gives == ranked for phase in self.all_phases):
+        if ranked and not any(phase.ballot == ranked for phase in self.all_phases):
             raise InputError(f"prune: no phase asks for {ranked}.", hint="Add one, such as phases: [revise, score].")
         wanting = "memory" if self.memory == "summary" else "view" if any(v.text in DIGESTS for v in views) else None
         if wanting and self.summariser is None:
@@ -233,6 +245,17 @@ class Protocol:
         for name, dial, top in (("agreement", self.agreement, 10), ("contentiousness", self.contentiousness, 1)):
             if dial is not None and not all(0 <= v <= top for v in (dial.start, dial.end) if v is not None):
                 raise InputError(f"{name}: must be between 0 and {top}.")
+
+    def _check_names(self) -> None:
+        """A name is one phase in a round; opening and rounds may share names, for the same kind of phase."""
+        opening, phases, closing = (getattr(self, part) for part in ("opening", "phases", "closing"))
+        kinds: dict[str, tuple[str, object, object]] = {}
+        for part in ((*opening, *closing), (*phases, *closing)):
+            names = [phase.name for phase in part]
+            for phase in part:
+                what = (phase.kind, phase.gives, phase.ballot)
+                if names.count(phase.name) > 1 or kinds.setdefault(phase.name, what) != what:
+                    raise InputError(f"phases: two are called '{phase.name[:40]}'.", hint="Give one of them a name.")
 
     @property
     def all_phases(self) -> tuple[Phase, ...]:
@@ -273,6 +296,7 @@ class Plan:
         self.protocol = protocol
         self.topology = topology
         self.seed = seed
+        self._depths: Mapping[str, int] | None = None
         self._closed_after: int | None = None  # the round after which the closing phases come, once it is known
         self._opening: tuple[Phase, ...] = tuple(protocol.opening)  # type: ignore[arg-type]
         self._phases: tuple[Phase, ...] = tuple(protocol.phases)  # type: ignore[arg-type]
@@ -289,10 +313,12 @@ class Plan:
                     raise InputError(f"phases: {phase.name}: there is no agent '{name[:40]}'.")
         if protocol.schedule.kind == "layered":
             topology.layers()
+            if len(protocol.all_phases) > 1 and len(topology.agents) <= 500:
+                self._circle()
 
-    def close(self, round: int) -> None:
-        """Add the closing phases to a round, which is the last."""
-        self._closed_after = round
+    def close(self, round: int, phases: Sequence[Phase]) -> None:
+        """Add closing phases, those that take place, to a round, which is the last."""
+        self._closed_after, self._closing = round, tuple(phases)
         self._before.clear()
 
     def phases_of(self, round: int) -> tuple[Phase, ...]:
@@ -376,10 +402,7 @@ class Plan:
         if not peers:
             return Needs(())
         if schedule.kind == "layered":
-            keys = [
-                (peer, round, name) if self.speaks(peer, phase) and peer != agent else self.before(peer, round, name)
-                for peer in peers
-            ]
+            keys = [self._above(peer, agent, round, phase) for peer in peers]
             return Needs(tuple(key for key in keys if key is not None))
         if schedule.kind == "sequential":
             order = self.order(round, name, board)
@@ -403,6 +426,52 @@ class Plan:
         if schedule.kind == "quorum":
             return Needs((), found, math.ceil(schedule.share * len(found) - 1e-9), schedule.deadline)
         return Needs(found)
+
+    def _above(self, peer: str, agent: str, round: int, phase: Phase) -> Key | None:
+        """What is read of a peer in a layered round: the same phase, else the last of its phases in the round."""
+        if peer == agent or (phase.reads != "peers" and self.depths[peer] >= self.depths[agent]):
+            return self.before(peer, round, phase.name)
+        if self.speaks(peer, phase):
+            return peer, round, phase.name
+        own = [p.name for p in self.phases_of(round) if self.speaks(peer, p) and p not in self._closing]
+        return (peer, round, own[-1]) if own else self.before(peer, round, phase.name)
+
+    @property
+    def depths(self) -> Mapping[str, int]:
+        """Each agent's layer."""
+        if self._depths is None:
+            self._depths = self.topology.layers()
+        return self._depths
+
+    def _circle(self) -> None:
+        """See that nobody waits for who waits for it, in round 0 and in round 1.
+
+        Raises:
+            InputError: if somebody does.
+        """
+        waits: dict[Key, set[Key]] = {}
+        for round in (0, 1):
+            for phase in self.phases_of(round):
+                for agent in self.topology.agents:
+                    if self.speaks(agent, phase):
+                        before = self.before(agent, round, phase.name)
+                        needs = self.needs(agent, round, phase, {}).keys
+                        waits[agent, round, phase.name] = {*needs, *([before] if before else [])}
+        while ready := [key for key, wanted in waits.items() if not wanted & waits.keys()]:
+            for key in ready:
+                del waits[key]
+        if waits:
+            agent, _, name = next(iter(waits))
+            raise InputError(
+                f"phases: {name[:40]}: in a layered schedule {agent[:40]} would wait for somebody who waits for it.",
+                hint="Change what the phase reads, or the order of the phases.",
+            )
+
+    def position(self, agent: str, round: int, last: int) -> tuple[int, int]:
+        """How far the debate has gone for an agent, and how far it can: by rounds, or by layers where there are any."""
+        if self.protocol.schedule.kind != "layered" or last:
+            return round, last
+        return self.depths[agent], max(self.depths.values())
 
     def readable(self, needs: Needs, board: Mapping[Key, Turn]) -> list[Turn]:
         """The turns that are read, given what has been said: for a quorum the newest of each."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from agora.answers import AnswerType
 from agora.errors import InputError
 from agora.model import derive_seed
-from agora.records import Message, Turn
+from agora.records import Ballot, Message, Turn
 from agora.text.agent import Agent, Shown, View, show
 from agora.text.board import Board
 from agora.text.protocol import Key, Phase, template_of
@@ -24,7 +25,7 @@ class Reader:
         answer: the kind of answer.
         order: each agent's number.
         last: the last round there can be.
-        asks: what stop rules need agents to say: 'ask_done', 'ask_confidence'.
+        asks: what stop rules need agents to say: 'ask_done', 'ask_confidence'; 'ask_done NAME' of one agent alone.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Reader:
     ) -> None:
         self.board, self.plan = board, board.plan
         self.protocol, self.seed = self.plan.protocol, self.plan.seed
+        self._passage, self._without = passage_of(question)
         self.question, self.answer, self.order, self.last, self.asks = question, answer, order, last, asks
         self._noted = any(phase.gives == "text" for phase in self.protocol.all_phases)
         self._kinds = {phase.name: phase.kind for phase in self.protocol.all_phases}
@@ -77,6 +79,8 @@ class Reader:
 
             notes.sort(key=when)
             history.sort(key=when)
+        known = {name: label for label, name in labels.items()} | called
+        cast = [_in_labels(turn.ballot, known) for turn in read if turn.ballot is not None]
         mine = None
         if own is not None and own.reply is not None and view.own == "shown":
             sure = own.answer.confidence if own.answer else None
@@ -84,12 +88,12 @@ class Reader:
             mine = Shown(label, own.reply.text.strip(), own.value, sure, own.round)
         said = [self._as(shown, called[turn.agent]) for shown, turn in notes]
         values: dict[str, Any] = {
-            "question": self.question,
+            "question": self.question if agent.passage else self._without,
             "round": index,
             "phase": phase.name,
             "answer": self.answer,
             "ask_confidence": protocol.view.confidence or "ask_confidence" in self.asks,
-            "ask_done": "ask_done" in self.asks,
+            "ask_done": ("ask_done" in self.asks and phase.gives == "answer") or f"ask_done {agent.name}" in self.asks,
             "agreement": protocol.agreement.at(index, self.last) if protocol.agreement else None,
             "contentiousness": protocol.contentiousness.at(index, self.last) if protocol.contentiousness else None,
             "peers": [shown for shown, _ in peers],
@@ -98,11 +102,15 @@ class Reader:
             "critiques": [note for note in said if note.phase == "critique"],
             "history": [self._as(shown, called[turn.agent]) for shown, turn in history],
             "summary": self.minutes.get(index - 1),
+            "ballots": cast,
+            "standing": standing(cast),
         }
         # who answers first with others' answers in view (a sequence) revises
         name = "revise" if phase.kind == "answer" and (peers or own) else phase.kind
         reads = tuple((t.agent, t.round, t.phase) for _, t in (*history, *peers, *notes))
         given = agent.templates.get(phase.name, phase.template)
+        if getattr(agent.model, "fixed_prompts", False):  # it reads no other words than those of its own templates
+            name, given = "revise" if peers or own else "answer", None
         messages = agent.messages(template_of(name), values, given)
         return messages, tuple(dict.fromkeys(reads)), {label: name for name, label in labels.items()}
 
@@ -179,9 +187,12 @@ class Reader:
         self, agent: Agent, turns: Sequence[Turn], view: View, views: Callable[[str], View] | None
     ) -> list[tuple[Shown, Turn]]:
         letters = self._letters if self._lettered(view) else None
-        return show(
+        shown = show(
             turns, view, seed=self.seed, reader=self.order[agent.name], order=self.order, views=views, letters=letters
         )
+        if not view.quotes:
+            return shown
+        return [(replace(s, text=verified(s.text, self._passage)), turn) for s, turn in shown]
 
     def _lettered(self, view: View) -> bool:
         """Whether agents have one label for all: who writes to others must be able to speak of them."""
@@ -199,6 +210,84 @@ class Reader:
         if not topology.attributed or phase.reads != "peers":
             return None
         return lambda agent: edge_view(topology.attributes(agent, reader).get("view"), view)
+
+
+_PASSAGE = re.compile(r"<passage>(.*?)</passage>\s*", re.DOTALL | re.IGNORECASE)
+_QUOTE = re.compile(r"<quote>(.*?)</quote>", re.DOTALL | re.IGNORECASE)
+_VERIFIED = re.compile(r"<(/?)v_quote>", re.IGNORECASE)
+
+
+def passage_of(question: str) -> tuple[str, str]:
+    """What stands between <passage> and </passage> in a question (all of it, without these), and the question without.
+
+    Args:
+        question: as it was asked.
+    """
+    found = _PASSAGE.findall(question)
+    return ("\n".join(found) if found else question), _PASSAGE.sub("", question).strip() or question
+
+
+def verified(text: str, passage: str) -> str:
+    """A text with its <quote>s marked: <v_quote> what stands in the passage word for word, up to spaces; <u_quote> what
+    does not (Khan et al. 2024, arXiv:2402.06782). What a model marks as verified itself is not.
+
+    Args:
+        text: what an agent said.
+        passage: what it quotes from.
+    """
+    whole = " ".join(passage.split())
+
+    def mark(match: re.Match[str]) -> str:
+        words = " ".join(match[1].split())
+        kind = "v" if words and words in whole else "u"
+        return f"<{kind}_quote>{words}</{kind}_quote>"
+
+    # turned, not taken out: what would be left could be the mark again
+    return _QUOTE.sub(mark, _VERIFIED.sub(r"<\1u_quote>", text))
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """A ballot as a reader is shown it: all by the labels that it knows them by."""
+
+    label: str
+    ranking: tuple[tuple[str, ...], ...]
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where one stands in the ballots: mean rank (1 is best) and mean score, None where it has none."""
+
+    label: str
+    rank: float | None
+    score: float | None
+
+
+def _in_labels(ballot: Ballot, called: Mapping[str, str]) -> Cast:
+    tiers = (tuple(called[name] for name in tier if name in called) for tier in ballot.ranking)
+    scores = {called[name]: score for name, score in ballot.scores.items() if name in called}
+    return Cast(called.get(ballot.voter, "A voter"), tuple(tier for tier in tiers if tier), scores)
+
+
+def standing(ballots: Sequence[Cast]) -> list[Standing]:
+    """Who stands where, best first by mean rank, else by mean score; equals share the mean of their places."""
+    ranks: dict[str, list[float]] = {}
+    scores: dict[str, list[float]] = {}
+    for ballot in ballots:
+        place = 1
+        for tier in ballot.ranking:
+            for label in tier:
+                ranks.setdefault(label, []).append(place + (len(tier) - 1) / 2)
+            place += len(tier)
+        for label, score in ballot.scores.items():
+            scores.setdefault(label, []).append(score)
+
+    def mean(values: list[float] | None) -> float | None:
+        return sum(values) / len(values) if values else None
+
+    found = [Standing(label, mean(ranks.get(label)), mean(scores.get(label))) for label in {**ranks, **scores}]
+    return sorted(found, key=lambda s: (s.rank is None, s.rank or 0.0, -(s.score or 0.0)))
 
 
 def edge_view(given: Any, view: View) -> View:

@@ -27,6 +27,7 @@ __all__ = [
     "family_of",
     "majority",
     "medoid",
+    "most_consistent",
     "plurality",
     "settle",
     "supermajority",
@@ -177,6 +178,33 @@ def trajectory(rounds: Sequence[Round], voters: Sequence[str]) -> dict[str, floa
             holders.setdefault(new, set()).add(name)
             held[name] = new
     return heaviest_first({answer: total / len(holders[answer]) for answer, total in score.items()})
+
+
+def most_consistent(turns: Sequence[Turn]) -> dict[str, float]:
+    """The usual answer of each model, with the share of its samples that give it, heaviest first: SLM-MUX (Wang et al.
+    2025, arXiv:2510.05077) takes the answer of the model that agrees most with itself.
+
+    The share is one of all samples that the model was asked for: what could not be read, and who is absent, counts
+    against it. Two models with one usual answer give it the larger share. Which of two answers a model gives equally
+    often is its usual one is decided by how often all models together give them, then by order.
+
+    Args:
+        turns: the samples of all models, one turn each; those of a model are told by the name of the model that
+            replied. An absent voice, which has no reply, counts for the model of the agents with its name up to '-'.
+    """
+    groups: dict[str, list[Turn]] = {}
+    models = {turn.agent.rpartition("-")[0]: turn.reply.model for turn in turns if turn.reply is not None}
+    for turn in turns:
+        name = turn.reply.model if turn.reply is not None else models.get(turn.agent.rpartition("-")[0], turn.agent)
+        groups.setdefault(name, []).append(turn)
+    overall = Counter(turn.value for turn in turns if turn.value is not None)
+    support: dict[str, Fraction] = {}
+    for samples in groups.values():
+        counts = Counter(turn.value for turn in samples if turn.value is not None)
+        if counts:
+            usual = max(counts, key=lambda value: (counts[value], overall[value]))
+            support[usual] = max(support.get(usual, Fraction(0)), Fraction(counts[usual], len(samples)))
+    return heaviest_first(support)
 
 
 def medoid(texts: Sequence[str]) -> int:

@@ -658,6 +658,10 @@ def test_rules_are_read(text: str, last: int | None) -> None:
         ("repetition(similarity=0.9)", "repetition(0.9)"),
         ("declared & failures(2)", "declared & failures(2)"),
         ("spent(0.8)", "spent(0.8)"),
+        ("declared(critic)", "declared(critic)"),
+        ("declared('critic-1')", "declared(critic-1)"),
+        ("declared(least=2)", "declared(least=2)"),
+        ("answered(who=judge)", "answered(judge)"),
         ("judge(j)", "judge"),
         ("judge(j, every=3)", "judge(every=3)"),
         ("(unanimous | rounds(2)) & stable", "(unanimous | rounds(2)) & stable(2)"),
@@ -672,7 +676,7 @@ def test_every_rule_can_be_written() -> None:
     for name, made in RULES.items():
         needed = {
             key: 1 for key in get_type_hints(made) if key in ("n", "share", "p", "max", "eps") and key != "return"
-        }
+        } | ({"who": "a"} if name == "answered" else {})
         if name == "supermajority":
             needed = {}
         assert parse_stop(f"{name}({', '.join(f'{k}={v}' for k, v in needed.items())})").name.startswith(name)

@@ -165,6 +165,8 @@ def test_random_graphs_have_about_p_of_the_edges() -> None:
 def test_every_builder_at_every_size(name: str, n: int, seed: int) -> None:
     agents = [f"n{i}" for i in range(n)]
     value = {name: {"seed": seed}} if name in DRAWN else name
+    if name == "edge_critics":  # a chain of half of them, and a critic on each of its edges: an odd number
+        agents = agents[: n - (n + 1) % 2]
     topology = build(value, agents)
     order = {agent: i for i, agent in enumerate(agents)}
     assert set(topology.graph.nodes) == set(agents)
@@ -173,11 +175,11 @@ def test_every_builder_at_every_size(name: str, n: int, seed: int) -> None:
     assert len(set(topology.edges)) == len(topology.edges) == topology.edge_count
     assert all(list(topology.reads(a)) == sorted(topology.reads(a), key=order.__getitem__) for a in agents)
     assert build(value, agents).edges == topology.edges
-    renamed = [f"z{n - i}" for i in range(n)]
+    renamed = [f"z{n - i}" for i in range(len(agents))]
     assert build(value, renamed).edges == tuple((renamed[order[u]], renamed[order[v]]) for u, v in topology.edges)
     figures = topology.figures()
     assert figures["changes"] is None
-    if n > 1 and nx.is_strongly_connected(topology.graph):
+    if len(agents) > 1 and nx.is_strongly_connected(topology.graph):
         assert figures["diameter"] == nx.diameter(topology.graph)
     else:
         assert figures["diameter"] is None

@@ -34,6 +34,7 @@ class PocketModel:
     """
 
     prompts = "pocket"
+    fixed_prompts = True
     usual_output = 20  # tokens
 
     def __init__(self, name: str) -> None:

@@ -7,6 +7,7 @@ from agora.text.stop.parse import RULES, parse_stop
 from agora.text.stop.rule import Case, Reason, RuleFunction, StopRule, never, rule
 from agora.text.stop.rules import (
     agreement,
+    answered,
     confident,
     converging,
     declared,
@@ -26,7 +27,7 @@ from agora.text.stop.rules import (
 )
 
 __all__ = [
-    "RULES", "Case", "Reason", "RuleFunction", "StopRule", "agreement", "confident", "converging", "declared",
-    "entropy", "failures", "is_done", "judge", "never", "no_change", "oscillation", "parse_stop", "quorum",
+    "RULES", "Case", "Reason", "RuleFunction", "StopRule", "agreement", "answered", "confident", "converging",
+    "declared", "entropy", "failures", "is_done", "judge", "never", "no_change", "oscillation", "parse_stop", "quorum",
     "repetition", "rounds", "rule", "spent", "spread", "stable", "supermajority", "unanimous",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ from agora.text.stop.judge import judge
 from agora.text.stop.rule import StopRule
 from agora.text.stop.rules import (
     agreement,
+    answered,
     confident,
     converging,
     declared,
@@ -35,7 +36,7 @@ RULES: Mapping[str, Callable[..., StopRule]] = {
     made.__name__: made
     for made in (
         rounds, unanimous, quorum, supermajority, agreement, confident, entropy, spread, stable, no_change, converging,
-        oscillation, repetition, declared, failures, spent,
+        oscillation, repetition, declared, answered, failures, spent,
     )
 }  # fmt: skip
 _LONGEST = 500
@@ -118,8 +119,13 @@ def _judge(node: ast.AST | None, judges: Mapping[str, Model]) -> Callable[..., S
 
 
 def _value(node: ast.AST, name: str, key: str, hint: object) -> Any:
-    """The value of an argument: a number or one of the words the rule takes."""
-    words = get_args(hint)
+    """The value of an argument: a number, an agent's name or one of the words the rule takes."""
+    if hint in (str, str | None):
+        word = node.id if isinstance(node, ast.Name) else node.value if isinstance(node, ast.Constant) else None
+        if not isinstance(word, str):
+            raise InputError(f"stop: the argument {key} of {name} is an agent's name; one with other signs in quotes.")
+        return word
+    words = [word for word in get_args(hint) if isinstance(word, str)]
     if words:
         word = node.id if isinstance(node, ast.Name) else node.value if isinstance(node, ast.Constant) else None
         if word not in words:
@@ -131,7 +137,7 @@ def _value(node: ast.AST, name: str, key: str, hint: object) -> Any:
         raise InputError(f"stop: the argument {key} of {name} must be a number.")
     if abs(value) > _HUGE:
         raise InputError(f"stop: the argument {key} of {name} is too large.")
-    if hint is int and not isinstance(value, int):
+    if hint in (int, int | None) and not isinstance(value, int):
         raise InputError(f"stop: the argument {key} of {name} must be a whole number.")
     return value
 

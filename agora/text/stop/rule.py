@@ -53,7 +53,9 @@ class StopRule:
             they are. Where no rule could, agents run ahead, and the rule is not asked. Default: it could.
         last: the last round there can be under this rule, where it sets one.
         asks: it asks a model, which costs a call. Default: an async function does.
-        needs: template variables that make agents say what it reads: `ask_done`, `ask_confidence`.
+        needs: template variables that make agents say what it reads: `ask_done`, `ask_confidence`; 'ask_done NAME' of
+            one agent alone.
+        agents: the agents that it names.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class StopRule:
         last: int | None = None,
         asks: bool | None = None,
         needs: Iterable[str] = (),
+        agents: Iterable[str] = (),
     ) -> None:
         self.name = name
         self.check = check
@@ -72,6 +75,7 @@ class StopRule:
         self.last = last
         self.asks = inspect.iscoroutinefunction(check) if asks is None else asks
         self.needs = frozenset(needs)
+        self.agents = frozenset(agents)
 
     async def __call__(self, case: Case) -> Reason:
         found = self.check(case)
@@ -119,6 +123,7 @@ class _Joined(StopRule):
             last=(min(some) if any_ else max(some)) if some and (any_ or len(some) == len(ends)) else None,
             asks=any(part.asks for part in self.parts),
             needs=frozenset().union(*(part.needs for part in self.parts)),
+            agents=frozenset().union(*(part.agents for part in self.parts)),
         )
 
     async def __call__(self, case: Case) -> Reason:

@@ -235,16 +235,42 @@ def confident(p: float, of: Literal["mean", "all"] = "mean") -> StopRule:
     return StopRule(f"confident({p:g}{', all' * (of == 'all')})", check, needs=("ask_confidence",))
 
 
-def declared() -> StopRule:
+def declared(who: str | None = None, least: int | None = None) -> StopRule:
     """Every present voice says that it is done: the last line 'Done: yes' or 'Done: no' of its text, or JSON object
-    with {"done": true}, whichever comes later, says yes."""
+    with {"done": true}, whichever comes later, says yes. With `least`, so many of them are enough; with `who`, that
+    agent alone says it, in the last thing it said in the round, be it an answer or not."""
+    if who is not None and least is not None:
+        raise InputError("declared: give who or least, not both.")
+    if least is not None:
+        _whole("declared", least)
 
     def check(case: Case) -> Reason:
         present = _present(case.rounds[-1])
-        done = bool(present) and all(turn.reply is not None and is_done(turn.reply.text) for turn in present)
-        return f"all {len(present)} voices say that they are done" if done else None
+        done = sum(turn.reply is not None and is_done(turn.reply.text) is True for turn in present)
+        if least is not None:
+            enough = f"{done} of {len(present)} voices say that they are done, at least {least}"
+            return enough if done >= least else None
+        return f"all {len(present)} voices say that they are done" if present and done == len(present) else None
 
-    return StopRule("declared", check, needs=("ask_done",))
+    def check_one(case: Case) -> Reason:
+        said = [turn for turn in case.rounds[-1].turns if turn.agent == who and turn.reply is not None]
+        done = bool(said) and said[-1].kept is None and said[-1].reply is not None and is_done(said[-1].reply.text)
+        return f"{who} says that it is done" if done else None
+
+    if who is not None:
+        return StopRule(f"declared({who})", check_one, needs=(f"ask_done {who}",), agents=(who,))
+    return StopRule("declared" if least is None else f"declared(least={least})", check, needs=("ask_done",))
+
+
+def answered(who: str) -> StopRule:
+    """An agent has given an answer in the last round: a moderator, say, that abstains ('Answer: none') until it sees
+    one side ahead, as in MAD (Liang et al. 2023, arXiv 2305.19118)."""
+
+    def check(case: Case) -> Reason:
+        turn = case.rounds[-1].final.get(who)
+        return f"{who} has decided" if turn is not None and turn.kept is None and turn.value is not None else None
+
+    return StopRule(f"answered({who})", check, agents=(who,))
 
 
 # no '>' before it: who quotes another's 'Done: yes' does not say it
