@@ -63,8 +63,8 @@ def page() -> dict[Path, str]:
     lines = [
         "# Presets",
         "",
-        "Published protocols as debate files, in the language of every debate file. `agora init NAME` writes one to change,",
-        "`agora ask QUESTION -p NAME` asks one, `protocol: NAME` uses one in a file, and in Python there is",
+        "Published protocols as debate files, in the language of every debate file. `agora init NAME` writes one to",
+        "change, `agora ask QUESTION -p NAME` asks one, `protocol: NAME` uses one in a file, and in Python there is",
         '`Debate.preset("NAME", agents=[...])`. Formulas count model calls, and input tokens without the words of the',
         "templates. In the graphs an arrow goes from who is read to who reads.",
         "",

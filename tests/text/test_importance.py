@@ -29,8 +29,8 @@ def test_an_example_worked_by_hand() -> None:
       round 1: a 1/2 * 5/10 + 1/2 * 1/4 = 3/8; b 1/2 * 3/10 + 1/2 * 1/4 = 11/40; c 1/2 * 2/10 + 1/2 * 2/4 = 7/20.
     In round 1 a rated all 5 (a third each), b gave no rating that could be read (a third each), c rated a 0, b 4, c 1.
       round 0: a (3/8 + 11/40) / 3 = 13/60; b 13/60 + 7/20 * 4/5 = 149/300; c 13/60 + 7/20 / 5 = 43/150.
-    Means over three rounds: a (1/2 + 3/8 + 13/60) / 3 = 131/360, b (1/2 + 11/40 + 149/300) / 3 = 763/1800, c (0 + 7/20 +
-    43/150) / 3 = 191/900.
+    Means over three rounds: a (1/2 + 3/8 + 13/60) / 3 = 131/360, b (1/2 + 11/40 + 149/300) / 3 = 763/1800,
+    c (0 + 7/20 + 43/150) / 3 = 191/900.
     """
     all_ = ("a", "b", "c")
     rounds = [
