@@ -91,6 +91,66 @@ def topology_html(topology: Topology, title: str, svg: str, models: Mapping[str,
     )
 
 
+def plane_svg(
+    singles: Mapping[str, tuple[float, float]],
+    router: Sequence[tuple[float, float]],
+    random: Sequence[tuple[float, float]],
+    oracle: Sequence[tuple[float, float]],
+) -> str:
+    """Quality over cost: single models as points; a router, random mixes and an oracle as hulls.
+
+    Args:
+        singles: model -> (cost in USD, quality).
+        router: corners of its hull.
+        random: of random mixes.
+        oracle: of the oracle.
+    """
+    points = [*singles.values(), *router, *random, *oracle]
+    most = max(cost for cost, _ in points) or 1.0
+    low, high = min(q for _, q in points), max(q for _, q in points)
+    low, high = low - 0.08 * (high - low or 1), high + 0.08 * (high - low or 1)
+    wide, tall, left, top = 640, 400, 60, 20
+
+    def at(point: tuple[float, float]) -> tuple[float, float]:
+        cost, quality = point
+        return left + cost / (1.05 * most) * wide, top + (high - quality) / (high - low) * tall
+
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + wide + 180} {top + tall + 50}" role="img" '
+        'aria-label="Quality over cost" font-family="system-ui, Helvetica, Arial, sans-serif" font-size="13" '
+        'style="max-width:100%;height:auto;background:#fff;color:#1b1f24">'
+        '<rect width="100%" height="100%" fill="#fff"/>'
+    ]
+    for i in range(6):
+        quality, cost = low + i * (high - low) / 5, i * 1.05 * most / 5
+        x, y = at((cost, quality))
+        lines.append(f'<path d="M{left} {y:.1f}H{left + wide}" stroke="#ddd"/>')
+        lines.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{quality:.2f}</text>')
+        lines.append(f'<text x="{x:.1f}" y="{top + tall + 20}" text-anchor="middle">{cost:.3g}</text>')
+    lines.append(f'<text x="{left + wide / 2}" y="{top + tall + 42}" text-anchor="middle">USD an answer</text>')
+    shown = (
+        (oracle, PALETTE[2], "oracle", "2 3"),
+        (router, PALETTE[0], "router", ""),
+        (random, PALETTE[6], "mix", "6 4"),
+    )
+    for corners, colour, _, dash in shown:
+        path = "L".join(f"{x:.1f} {y:.1f}" for x, y in map(at, corners))
+        lines.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"/>')
+        x, y = at(corners[-1])
+        lines.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>')
+    for i, (_, colour, name, dash) in enumerate(shown):
+        y = top + 14 + 20 * i
+        lines.append(f'<path d="M{left + wide + 14} {y - 4}h26" stroke="{colour}" stroke-width="2" '
+                     f'stroke-dasharray="{dash}"/><text x="{left + wide + 46}" y="{y}">{name}</text>')  # fmt: skip
+    for name, point in singles.items():
+        x, y = at(point)
+        right = x > left + 0.7 * wide
+        lines.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{PALETTE[1]}"/>')
+        lines.append(f'<text x="{x - 8 if right else x + 8:.1f}" y="{y + 16:.1f}" '
+                     f'text-anchor="{"end" if right else "start"}">{_text(_cut(_clean(name), 32))}</text>')  # fmt: skip
+    return "\n".join([*lines, "</svg>"])
+
+
 def png(svg: str) -> bytes:
     """A picture as PNG, twice as fine as its SVG.
 

@@ -501,6 +501,10 @@ def reply_json(reply: Reply) -> dict[str, Any]:
             data[name] = value
     if reply.attempts != 1:
         data["attempts"] = reply.attempts
+    if reply.route is not None:
+        data["route"] = list(reply.route)
+    if reply.warnings:
+        data["warnings"] = list(reply.warnings)
     if reply.tokens:
         data["tokens"] = [[t.text, t.logprob, list(t.top)] for t in reply.tokens]
     if reply.parts:
@@ -521,6 +525,8 @@ def reply_of(data: Mapping[str, Any]) -> Reply:
         finish=data.get("finish"),
         tokens=tuple(Token(t, p, tuple((a, b) for a, b in top)) for t, p, top in data.get("tokens", ())),
         attempts=data.get("attempts", 1),
+        route=tuple(data["route"]) if data.get("route") else None,  # type: ignore[arg-type]
+        warnings=tuple(data.get("warnings", ())),
     )
 
 

@@ -26,6 +26,8 @@ NAMES: Mapping[str, frozenset[str]] = {
     "system": frozenset({"agent", "persona", "adversary"}),
     **dict.fromkeys(("answer", "revise", "critique", "examine", "respond", "summarise", "rank", "score"), TURN),
     **dict.fromkeys(("aggregate", "judge", "moderate", "overton", "compare", "select"), _MODERATOR),
+    "route": frozenset({"question", "cards", "names"}),
+    "verify": frozenset({"question", "text"}),
     "digest": frozenset({"question", "text", "kind"}),
     "minutes": frozenset({"question", "summary", "peers", "round"}),
 }
@@ -78,6 +80,9 @@ class Template:
 
     Raises:
         TemplateError: if it does not exist, does not parse, or uses a name that templates of this kind do not get.
+
+    Attributes:
+        uses: the names that stand in it.
     """
 
     def __init__(self, name: str, source: str | None = None, style: str | None = None) -> None:
@@ -96,7 +101,8 @@ class Template:
                 source = _Loader.whole(source)
                 assert isinstance(env, Sandbox)
                 self._template, self._sandboxed = env.bounded(source), True
-            unknown = meta.find_undeclared_variables(env.parse(source)) - allowed - set(env.globals)
+            self.uses = frozenset(meta.find_undeclared_variables(env.parse(source)))
+            unknown = self.uses - allowed - set(env.globals)
         except TemplateError as error:
             raise TemplateError(f"template '{name}': {error}.") from None
         except (jinja2.TemplateSyntaxError, jinja2.TemplateAssertionError) as error:

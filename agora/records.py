@@ -91,6 +91,8 @@ class Reply:
         finish: why it ended, where the model says so: 'stop', 'length' (cut off at `max_tokens`), ...
         tokens: generated tokens with their log-probabilities, where settings ask for them and the model gives them.
         attempts: requests it took, failed ones included.
+        route: of a router or a cascade: which member answered, and why.
+        warnings: what a reader of the answer should know.
     """
 
     text: str
@@ -104,6 +106,8 @@ class Reply:
     finish: str | None = None
     tokens: tuple[Token, ...] = ()
     attempts: int = 1
+    route: tuple[str, str] | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from agora import answers
 from agora.budget import Budget
+from agora.config.answers import answer_of
 from agora.config.models import KINDS as KINDS_OF_MODELS
 from agora.config.models import Context, Named, checked, load_model, settings_of
 from agora.config.presets import Given, merged
@@ -128,6 +129,10 @@ class _Builder:
 
     def debate(self) -> Debate:
         spec = self.spec
+        try:
+            answer = self.context.answer = self.answer()
+        except AgoraError as error:
+            raise self.at(error, "answer") from None
         for name in spec.models:
             try:
                 self.models[name]
@@ -136,10 +141,6 @@ class _Builder:
             except AgoraError as error:
                 raise self.at(error, "models", name) from None
         agents = [agent for name, value in spec.agents.items() for agent in self.agent(name, value)]
-        try:
-            answer = self.answer()
-        except AgoraError as error:
-            raise self.at(error, "answer") from None
         try:
             protocol = self.made = self.protocol()
         except AgoraError as error:
@@ -190,24 +191,7 @@ class _Builder:
     def answer(self) -> answers.AnswerType:
         if self.given.answer is not None:
             return self.given.answer
-        value = self.spec.answer
-        if isinstance(value, str):
-            return answers.answer_type(value)
-        if len(value) != 1:
-            raise InputError("answer: names one kind, such as {choice: [A, B]}.")
-        (kind, options), *_ = value.items()
-        if kind == "choice" and isinstance(options, (dict, list)):
-            if isinstance(options, dict):
-                return answers.Choice({str(k): str(v) for k, v in options.items()})
-            return answers.Choice([str(option) for option in options])
-        try:
-            if kind == "number":
-                return answers.Number(**options)
-            if kind == "json":
-                return answers.Json(tuple(map(str, options["keys"])))
-        except (TypeError, KeyError):
-            raise InputError(f"answer: {kind} does not take these options.") from None
-        return answers.answer_type(str(kind))
+        return answer_of(self.spec.answer)
 
     def protocol(self) -> Protocol:
         spec = self.spec.protocol

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from agora.config.schema import HostedSpec, SettingsSpec
+from agora.answers import AnswerType
+from agora.config.schema import CascadeSpec, HostedSpec, RouteSpec, RuleSpec, SettingsSpec
 from agora.errors import AgoraError, InputError
 from agora.model import Model, Settings
 
@@ -58,6 +59,7 @@ class Context:
         lenient: build hosted models even without a key, for who only looks.
         missing: what was missing then.
         files: debate files that are being read, the outermost first.
+        answer: the kind of answer of the debate around.
     """
 
     folder: Path = Path()
@@ -65,6 +67,7 @@ class Context:
     lenient: bool = False
     missing: list[str] = field(default_factory=list)
     files: tuple[Path, ...] = ()
+    answer: AnswerType | None = None
 
 
 Build = Callable[[Any, Mapping[str, Any], Context], Model]
@@ -246,6 +249,135 @@ def _debate(file: Any, options: Mapping[str, Any], context: Context) -> Model:
     return load(path, lenient=context.lenient, missing=context.missing, outer=context.files)[0]
 
 
+def _route(value: Any, options: Mapping[str, Any], context: Context) -> Model:
+    from agora.api.cards import Card
+    from agora.api.route import Router
+
+    spec = checked(options, RouteSpec)
+    members = _members("route", value, context)
+    cards = {name: Card(**card.model_dump()) for name, card in spec.cards.items()}
+    return Router(members, _choice(spec, members, context), otherwise=spec.otherwise, given=cards,
+                  local_only=spec.local_only)  # fmt: skip
+
+
+def _members(kind: str, value: Any, context: Context) -> dict[str, Model]:
+    """Models by what the file calls them: a name under models:, a key of a mapping, else their own name."""
+    if isinstance(value, dict) and value:
+        return {str(name): load_model(item, context=context) for name, item in value.items()}
+    if not isinstance(value, list) or not value:
+        raise InputError(f"{kind}: needs a list of models, or a mapping of names to models.")
+    found: dict[str, Model] = {}
+    for item in value:
+        model = load_model(item, context=context)
+        name = item if isinstance(item, str) and item in context.models else model.name
+        if name in found:
+            raise InputError(f"{kind}: '{name[:40]}' stands there twice.", hint="Give each a name: {NAME: MODEL, ...}.")
+        found[name] = model
+    return found
+
+
+def _choice(spec: RouteSpec, members: Mapping[str, Model], context: Context) -> Any:
+    from agora.api import bandit, route, routerfile
+    from agora.api.predicate import parse
+
+    def there(name: Any, what: str) -> str:
+        if name not in members:
+            near = difflib.get_close_matches(str(name), list(members), 1)
+            raise InputError(f"{what}: '{str(name)[:40]}' is none of the models.",
+                             hint=f"Did you mean '{near[0]}'?" if near else None)  # fmt: skip
+        return str(name)
+
+    names = {name: name for name in members}
+    if isinstance(spec.by, str):
+        if spec.by == "random":
+            return route.Mix()
+        if not spec.by.endswith((".json", ".safetensors")):
+            raise InputError(f"by: '{spec.by[:60]}' is neither random nor a router file (.json, .safetensors).")
+        learnt = routerfile.load(context.folder / spec.by)
+        names = {n: n if n in learnt.models else model.name for n, model in members.items()}
+        return route.Expected(learnt, names, weight=spec.weight, threshold=spec.threshold)
+    if len(spec.by) != 1:
+        raise InputError("by: names one way to choose: prompt, rules, random, best or bandit.")
+    (way, given), *_ = spec.by.items()
+    match way:
+        case "prompt":
+            return route.Asked(load_model(given, context=context))
+        case "best":
+            return route.Best(there(given, "best"))
+        case "random" if isinstance(given, dict):
+            if any(not isinstance(weight, (int, float)) for weight in given.values()):
+                raise InputError("random: weights are numbers.")
+            return route.Mix({there(name, "random"): float(weight) for name, weight in given.items()})
+        case "rules" if isinstance(given, list):
+            rules = [checked(item if isinstance(item, dict) else {}, RuleSpec) for item in given]
+            return route.Rules([(parse(rule.when), rule.when, there(rule.model, "rules")) for rule in rules])
+        case "bandit" if isinstance(given, str):
+            return bandit.load(context.folder / given, list(names), weight=spec.weight or 0.0)
+    raise InputError(f"by: cannot read '{str(way)[:40]}'; there are prompt, rules, random, best and bandit.")
+
+
+_STAGE = ("until", "samples")
+
+
+def _cascade(value: Any, options: Mapping[str, Any], context: Context) -> Model:
+    from agora.api.cascade import AtLeast, Cascade, Stage
+    from agora.config.answers import answer_of
+
+    spec = checked(options, CascadeSpec)
+    if not isinstance(value, list) or not value:
+        raise InputError("cascade: needs a list of stages, from cheap to dear.")
+    stages = []
+    for i, item in enumerate(value):
+        own = {key: item[key] for key in _STAGE if key in item} if isinstance(item, dict) else {}
+        rest = {key: v for key, v in item.items() if key not in _STAGE} if isinstance(item, dict) else item
+        if isinstance(rest, dict) and set(rest) == {"model"}:
+            rest = rest["model"]
+        stage = checked({**spec.model_dump(include={"until", "samples"}), **own}, CascadeSpec)
+        until = None if stage.until is None else _until(stage.until, context)
+        model = load_model(rest, context=context)
+        sampled = isinstance(until, AtLeast) and until.signal == "agreement" and not _is_debate(model)
+        last = i == len(value) - 1
+        samples = stage.samples if stage.samples is not None else 5 if sampled and not last else 1
+        name = item if isinstance(item, str) else rest if isinstance(rest, str) else ""
+        stages.append(Stage(model, None if last and "until" not in own else until, 1 if last and "samples" not in own
+                            else samples, name))  # fmt: skip
+    answer = answer_of(spec.answer) if spec.answer is not None else context.answer or "text"
+    return Cascade(stages, answer=answer)
+
+
+def _is_debate(model: Model) -> bool:
+    from agora.text.debate import Debate
+
+    return isinstance(model, Debate)
+
+
+def _until(given: str | Mapping[str, Any], context: Context) -> Any:
+    from agora.api.answerscorer import AnswerScorer
+    from agora.api.cascade import Scored, Verified, parse_until
+
+    if isinstance(given, str):
+        return parse_until(given)
+    if set(given) == {"verifier"}:
+        return Verified(load_model(given["verifier"], context=context))
+    if set(given) == {"scorer", "at"} and isinstance(given["at"], (int, float)) and 0 <= given["at"] <= 1:
+        return Scored(AnswerScorer.load(context.folder / str(given["scorer"])), float(given["at"]))
+    raise InputError("until: is a text such as agreement >= 0.8, {verifier: MODEL}, or {scorer: FILE, at: 0 to 1}.")
+
+
+def _preset(name: Any, options: Mapping[str, Any], context: Context) -> Model:
+    from agora.config import presets
+
+    models = options.get("models", {})
+    if set(options) - {"models", "set"} or not isinstance(models, Mapping) or not isinstance(name, str):
+        raise InputError("preset: takes models, a mapping, and set, a list of KEY=VALUE.")
+    settings = options.get("set", [])
+    if not isinstance(settings, list) or any(not isinstance(setting, str) for setting in settings):
+        raise InputError("preset: set is a list of KEY=VALUE.")
+    built = {str(key): load_model(value, context=context) for key, value in models.items()}
+    answer = None if any(setting.startswith("answer=") for setting in settings) else context.answer
+    return presets.preset(name, models=built, settings=settings, answer=answer)
+
+
 KINDS: dict[str, Build] = {
     "pocket": _pocket,
     "openai": _hosted("openai"),
@@ -254,6 +386,9 @@ KINDS: dict[str, Build] = {
     "scripted": _scripted,
     "fallback": _fallback,
     "debate": _debate,
+    "preset": _preset,
+    "route": _route,
+    "cascade": _cascade,
 }
 
 
@@ -299,7 +434,7 @@ def checked(options: Mapping[str, Any], spec: type[_T]) -> _T:
         first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
         name = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
-            fields = list(spec.model_fields)
+            fields = [given.alias or name for name, given in spec.model_fields.items()]
             near = difflib.get_close_matches(name, fields, 1)
             hint = f"Did you mean '{near[0]}'?" if near else None
             raise InputError(f"unknown option '{name[:60]}'; there are {', '.join(fields)}.", hint=hint) from None

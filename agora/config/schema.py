@@ -302,6 +302,46 @@ class HostedSpec(SettingsSpec):
     extra: dict[str, Any] = Field(default_factory=dict, description="passed through to the server")
 
 
+class CardSpec(Strict):
+    """What is known of a model that is routed to."""
+
+    skills: str = Field("", description="what it is good at, for a model that chooses")
+    cost: float | None = Field(None, ge=0, description="USD an answer; default: of its price")
+    context: int | None = Field(None, ge=1, description="tokens it can read")
+    local: bool = Field(False, description="prompts stay on this machine")
+
+
+class RuleSpec(Strict):
+    """A rule of a router."""
+
+    when: str = Field(description="such as: length > 500 or contains('prove')")
+    model: str = Field(description="a name among those that are routed to")
+
+
+class RouteSpec(Strict):
+    """A router written as a mapping: `route: [MODEL, ...]`, and these options."""
+
+    by: str | dict[str, Any] = Field(
+        description="a router file; {prompt: MODEL}; {rules: [{when, model}]}; random or {random: {NAME: weight}}; "
+        "{best: NAME}; {bandit: FILE}"
+    )
+    cards: dict[str, CardSpec] = Field(default_factory=dict, description="name -> what is known of it")
+    weight: float | None = Field(None, ge=0, alias="lambda", description="score per USD; default: the file's")
+    threshold: float | None = Field(None, ge=0, description="of two models: win probability of the dearer one")
+    otherwise: str | None = Field(None, alias="else", description="whom to fall back on; default: the first")
+    local_only: bool = Field(False, description="no prompt leaves this machine")
+
+
+class CascadeSpec(Strict):
+    """A cascade written as a mapping: `cascade: [STAGE, ...]`, and these options, for stages that say nothing."""
+
+    until: str | dict[str, Any] | None = Field(
+        None, description="agreement >= 0.8, confidence >= 0.9, logprob >= -0.2; {verifier: MODEL}; {scorer: F, at: P}"
+    )
+    samples: int | None = Field(None, ge=1, le=1000, description="of each stage; default 5 for agreement, else 1")
+    answer: str | dict[str, Any] | None = Field(None, description="the kind of answer; default: the debate's")
+
+
 class StoreSpec(Strict):
     """What the journal keeps."""
 

@@ -106,6 +106,7 @@ class Vote:
                 support = most_consistent(turns)
                 winner, note = settle(support, self.ties, initial=tally(turns), seed=case.seed)
                 how = f"the answer of the model that agrees most with itself, {max(support.values(), default=0):.0%}"
+                note = note.replace("the first round's vote", "the vote of all samples")
                 return Ruling(winner, support, "; ".join(part for part in (how, note) if part))
             case "medoid":
                 said = [turn for turn in turns if turn.reply is not None and turn.value is not None]

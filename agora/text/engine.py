@@ -314,6 +314,9 @@ class Run:
             failure = sentence(error)
             self._lost = self._lost + (getattr(error, "usage", None) or Usage())
         if reply is not None:
+            if not isinstance(reply, Verdict):  # a nested debate's stay in its verdict, among the parts
+                for warning in reply.warnings:
+                    self.warn(f"{agent.name}: {warning}")
             self._parts.append(((index, self.order[agent.name], len(phase.name)), reply))
             if protocol.memory == "own_chat":
                 self._chats[agent.name] = [*chat, messages[-1], Message("assistant", reply.text)]

@@ -107,11 +107,15 @@ class Reader:
         }
         # who answers first with others' answers in view (a sequence) revises
         name = "revise" if phase.kind == "answer" and (peers or own) else phase.kind
-        reads = tuple((t.agent, t.round, t.phase) for _, t in (*history, *peers, *notes))
         given = agent.templates.get(phase.name, phase.template)
         if getattr(agent.model, "fixed_prompts", False):  # it reads no other words than those of its own templates
             name, given = "revise" if peers or own else "answer", None
         messages = agent.messages(template_of(name), values, given)
+        # what a template does not show is not read
+        uses = agent.template(template_of(name), given).uses
+        shown = (*(history if "history" in uses else ()), *(peers if uses & {"peers", "standing"} else ()),
+                 *(notes if uses & {"notes", "critiques"} else ()))  # fmt: skip
+        reads = tuple((t.agent, t.round, t.phase) for _, t in shown)
         return messages, tuple(dict.fromkeys(reads)), {label: name for name, label in labels.items()}
 
     def _called(self, me: str, labels: Mapping[str, str], others: Sequence[str], view: View) -> dict[str, str]:

@@ -41,8 +41,8 @@ answer: number
 
 # as long as the shipped templates, so that both sides send the same
 SYSTEM = (
-    "You take part in a debate between several independent experts. Think for yourself: a claim is as good as its "
-    "reasons, not as the number of those who repeat it."
+    "You are an independent expert. Think for yourself: a claim is as good as its reasons, not as the number of those "
+    "who repeat it."
 )
 FIRST = "Question: {}\n\nThink step by step, then answer. End with one line 'Answer: N', where N is the number."
 LATER = (
