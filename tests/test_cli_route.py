@@ -73,7 +73,9 @@ def test_train_from_a_store_of_runs(tmp_path: Path) -> None:
     debate = Debate(agents, moderator=Moderator(rounds(0)), answer="number")
     for i in range(6):
         debate.run(f"question about thing {i}", journal=tmp_path / "runs.sqlite")
-    done = agora("route", "train", "--from", f"sqlite:///{tmp_path / 'runs.sqlite'}", "-o", tmp_path / "r.json", "--json")
+    done = agora(
+        "route", "train", "--from", f"sqlite:///{tmp_path / 'runs.sqlite'}", "-o", tmp_path / "r.json", "--json"
+    )
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert said["prompts"] == 6
