@@ -143,11 +143,17 @@ def template(name: str, override: str | Path | None = None, style: str | None = 
         return shipped(name, style)
     if isinstance(override, Path) or (override.endswith((".jinja", ".txt", ".md")) and "{" not in override):
         try:
-            return Template(name, Path(override).read_text(encoding="utf-8"))
+            return _given(name, Path(override).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             raise TemplateError(f"template '{name}': cannot read {override}: {error}.") from error
     if re.fullmatch(r"[\w-]{1,60}", override):
         raise TemplateError(
             f"template '{name}': '{override}' is neither a file (.jinja, .txt, .md) nor a template's text."
         )
-    return Template(name, override)
+    return _given(name, override)
+
+
+@lru_cache(maxsize=512)
+def _given(name: str, source: str) -> Template:
+    """A template of a text, compiled once."""
+    return Template(name, source)

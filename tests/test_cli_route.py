@@ -73,9 +73,8 @@ def test_train_from_a_store_of_runs(tmp_path: Path) -> None:
     debate = Debate(agents, moderator=Moderator(rounds(0)), answer="number")
     for i in range(6):
         debate.run(f"question about thing {i}", journal=tmp_path / "runs.sqlite")
-    done = agora(
-        "route", "train", "--from", f"sqlite:///{tmp_path / 'runs.sqlite'}", "-o", tmp_path / "r.json", "--json"
-    )
+    store = f"sqlite:///{tmp_path / 'runs.sqlite'}"
+    done = agora("route", "train", "--from", store, "-o", tmp_path / "r.json", "--json")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert said["prompts"] == 6
@@ -83,8 +82,8 @@ def test_train_from_a_store_of_runs(tmp_path: Path) -> None:
 
 
 def test_a_share_of_strong_calls(tmp_path: Path) -> None:
-    done = agora("route", "train", "--from", records(tmp_path / "fit.jsonl"), "-o", tmp_path / "r.json", "--share", "0.5",
-                 "--json")  # fmt: skip
+    fit = records(tmp_path / "fit.jsonl")
+    done = agora("route", "train", "--from", fit, "-o", tmp_path / "r.json", "--share", "0.5", "--json")
     assert 0 < json.loads(done.stdout)["threshold"] < 1
 
 

@@ -166,6 +166,7 @@ class EndpointFeatures:
             ModelError: if the endpoint does not answer.
         """
         from agora.errors import MalformedError, ModelError
+        from agora.models.endpoint import hide
 
         self._client = self._client or self._open()
         rows: list[Any] = []
@@ -173,10 +174,10 @@ class EndpointFeatures:
             given = [clipped(prompt) or " " for prompt in prompts[start : start + 256]]
             try:
                 reply = await self._client.embeddings.create(model=self.model, input=given, encoding_format="float")
+                rows += [item.embedding for item in sorted(reply.data, key=lambda item: item.index)]
             except Exception as error:
-                said = " ".join(str(error).split())[:200]
+                said = hide(" ".join(str(error).split()), self._client.api_key)[:200]
                 raise ModelError(f"the embeddings endpoint failed: {said}", model=self.model) from error
-            rows += [item.embedding for item in sorted(reply.data, key=lambda item: item.index)]
         try:
             made = np.asarray(rows, dtype=float)
         except ValueError:

@@ -12,6 +12,7 @@ from agora.budget import USUAL_OUTPUT, priced
 from agora.model import Model, Settings
 from agora.records import Message, Reply, Usage
 from agora.text.debate import Debate
+from agora.text.engine import MODERATOR
 from agora.text.protocol import Gates
 from agora.text.stop import never
 
@@ -71,7 +72,8 @@ async def _rehearse(
         most = limit - 1 if rounds > limit else debate.moderator.last
         rehearsed.moderator = replace(debate.moderator, stop=never(stop), limit=most)
         spared = Gates(prune=debate.protocol.gates.prune)  # the other gates save calls, or do not
-        rehearsed.protocol = replace(debate.protocol, gates=spared)
+        closing = [replace(phase, unless=None) for phase in debate.protocol.closing]  # type: ignore[type-var]
+        rehearsed.protocol = replace(debate.protocol, gates=spared, closing=closing)
     needs = stop.needs if agree else ()
     done = any(need.startswith("ask_done") for need in needs)
     sure = ["Confidence: 100%"] * ("ask_confidence" in needs) + ["Done: yes"] * done
@@ -89,7 +91,7 @@ async def _rehearse(
         used[model.name] = used.get(model.name, Usage()) + usage
         phase = calls.current().path.rpartition("/")[2]
         phases[phase] = phases.get(phase, Usage()) + usage
-        if phase == "moderate":
+        if phase == "moderate" and f"{MODERATOR}/" in calls.current().path:  # not an agent that moderates
             return Reply('{"done": true}' if agree else '{"done": false}', model=model.name, usage=usage)
         # one voice abstains: templates must bear that, and it is found now and not when half is paid for
         answer = "Answer: abstain" if count == 1 and not agree else _answer(debate, 0 if agree else count)

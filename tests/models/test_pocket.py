@@ -212,3 +212,21 @@ def test_tokenizers_are_equal_on_random_strings() -> None:
     for _ in range(1000):
         text = "".join(rng.choice(pool) for _ in range(rng.randint(0, 40)))
         assert theirs.encode(text, add_special_tokens=False).ids == tokenizer.encode(text), text
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "Question: {}\n\nThink step by step, then answer. End with a line 'Answer: N'.",
+        "system: You are an expert.\n\nQuestion: {}\n\nPeer 1: Answer: 3\n\nCheck each step.",
+        "Q: Question: {}\n\nThink.\nA: ",
+        "Q: {}\nA: ",
+        "{}",
+    ],
+)
+def test_of_a_prompt_in_other_words_it_reads_the_question(prompt: str) -> None:
+    """So that it can be a stage or a member beside models that need words."""
+    question = "Gus has 40 keys. Gus buys 43 and gets 59. How many keys now?"
+    model = PocketModel("sum")
+    plain = model.encode([Message("user", question)])
+    assert model.encode([Message("user", prompt.format(question))]) == plain

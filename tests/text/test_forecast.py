@@ -123,3 +123,10 @@ def test_a_huge_debate_is_foreseen_quickly() -> None:
     assert found.most.calls == 1200
     assert found.most.input_tokens > 2 * 400 * 399 * 400  # every reader reads all others' replies
     assert time.monotonic() - begun < 60
+
+
+def test_an_agent_may_be_called_moderator_and_moderate() -> None:
+    from agora.config import presets
+
+    made = anyio.run(forecast, presets.preset("mad"), "Gus has 40 keys. Gus buys 43 and gets 59. How many keys now?")
+    assert (made.least.calls, made.most.calls) == (3, 11)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 NAMES = ("base", "sum", "mul", "sort", "mod")
 WEIGHTS = Path(__file__).parent / "weights"
 MAX_TOKENS = 64
+_ASKED = re.compile(r"^(?:Q: )?Question: (.+)$", re.MULTILINE)
 _EXAMPLE = "Gus has 40 keys. Gus buys 43 and gets 59. How many keys now?"
 
 
@@ -75,6 +77,8 @@ class PocketModel:
         from agora.models.pocket import problems, tokenizer  # late: both are run as commands too
 
         text = messages[-1].content if messages else ""
+        if asked := _ASKED.search(text):  # of a prompt in other words it reads the question
+            text = f"Q: {asked[1].strip()}\nA: "
         if not text.startswith("Q: "):
             text = f"Q: {text.strip()}\nA: "
         question = text[3:].split("\n", 1)[0]
