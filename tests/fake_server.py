@@ -1,4 +1,4 @@
-"""A fake chat-completions and messages server whose every reply, delay and fault can be reproduced.
+"""A fake chat-completions, completions and messages server whose every reply, delay and fault can be reproduced.
 
 python tests/fake_server.py [--port 0] [--log FILE] [--latency MEDIAN,SIGMA] [--faults JSON] [--seed N] [--stdin]
 
@@ -29,6 +29,7 @@ import json
 import math
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -65,6 +66,28 @@ def reply_text(body: Mapping[str, Any], digest: str) -> str:
     if isinstance(form, dict) and form.get("type") == "json_schema":
         return _compact(_satisfy(form["json_schema"].get("schema", {})))
     return f"Because of {digest[:8]}. Answer: {int(digest[8:16], 16) % 5}"
+
+
+def begun(body: dict[str, Any]) -> None:
+    """Read a request for a text completion as one of a chat: what follows the last 'Assistant:' is what is begun."""
+    head, _, text = body["prompt"].rpartition("Assistant:\n")
+    body["messages"] = [{"role": "user", "content": head}]
+    body["begun"], body["seed"] = text if head else "", None  # however it is cut into steps, it is one text
+
+
+def rest(body: Mapping[str, Any], text: str) -> tuple[list[str], bool]:
+    """The words that go on with what is begun, at most `max_tokens`, and whether they are the last. Where what is begun
+    is not how the text begins, it goes on behind as many words."""
+    said = body["begun"]
+    left = text[len(said) :] if text.startswith(said) else "".join(_pieces(text)[len(said.split()) :])
+    words = re.findall(r"\s*\S+", left)
+    most = body.get("max_tokens", 16)
+    return words[:most], len(words) < most
+
+
+def sure(word: str) -> float:
+    """How likely a word is: 0.3 or 0.9."""
+    return 0.3 if hashlib.sha256(word.strip().encode()).digest()[0] % 4 == 0 else 0.9
 
 
 def characters(body: Mapping[str, Any]) -> int:
@@ -116,6 +139,21 @@ def _logprobs(pieces: Sequence[str], top: int) -> dict[str, Any]:
     return {"content": content, "refusal": None}
 
 
+def _old_logprobs(words: Sequence[str], top: int) -> dict[str, Any]:
+    """Log-probabilities as the completions endpoint writes them."""
+    return {
+        "tokens": list(words),
+        "token_logprobs": [math.log(sure(word)) for word in words],
+        "top_logprobs": [
+            {word: math.log(sure(word)), **{f"{word}{i}": math.log(0.09 * 0.5**i) for i in range(1, top)}}
+            for word in words
+        ]
+        if top
+        else None,
+        "text_offset": [0] * len(words),
+    }
+
+
 def _usage(vendor: str, read: int, written: int) -> dict[str, Any]:
     if vendor == "anthropic":
         cache = {"cache_read_input_tokens": 0, "cache_creation_input_tokens": 0}
@@ -141,6 +179,14 @@ def _whole(vendor: str, body: Mapping[str, Any], text: str, name: str, usage: di
             "stop_sequence": None,
             "usage": usage,
         }
+    if vendor == "completions":
+        words, last = rest(body, text)
+        logprobs = _old_logprobs(words, body["logprobs"]) if body.get("logprobs") is not None else None
+        finish = "stop" if last else "length"
+        choice = {"index": 0, "text": "".join(words), "logprobs": logprobs, "finish_reason": finish}
+        usage = {**usage, "completion_tokens": len(words), "total_tokens": usage["prompt_tokens"] + len(words)}
+        return {"id": f"cmpl-{name}", "object": "text_completion", "created": int(time.time()),
+                "model": body.get("model"), "choices": [choice], "usage": usage}  # fmt: skip
     logprobs = _logprobs(_pieces(text), body.get("top_logprobs") or 0) if body.get("logprobs") else None
     message = {"role": "assistant", "content": text, "refusal": None}
     return {
@@ -174,6 +220,13 @@ def _events(vendor: str, body: Mapping[str, Any], text: str, name: str, usage: d
             {"type": "message_stop"},
         ]
         return [f"event: {part['type']}\ndata: {_compact(part)}\n\n".encode() for part in parts]
+    if vendor == "completions":
+        whole = _whole(vendor, body, text, name, usage)
+        (choice,) = whole["choices"]
+        bare = {**choice, "logprobs": None, "finish_reason": None}
+        parts = [{**whole, "usage": None, "choices": [{**bare, "text": word}]} for word in rest(body, text)[0]]
+        parts.append({**whole, "choices": [{**choice, "text": ""}]})
+        return [f"data: {_compact(part)}\n\n".encode() for part in parts] + [b"data: [DONE]\n\n"]
     base = {
         "id": f"chatcmpl-{name}",
         "object": "chat.completion.chunk",
@@ -284,6 +337,8 @@ class FakeServer:
         stays = b"\r\nconnection: close" not in lower
         if method == b"POST" and path == b"/v1/chat/completions":
             return await self._completion("openai", head, body, reader, writer) and stays
+        if method == b"POST" and path == b"/v1/completions":
+            return await self._completion("completions", head, body, reader, writer) and stays
         if method == b"POST" and path == b"/v1/messages":
             return await self._completion("anthropic", head, body, reader, writer) and stays
         return self._other(method + b" " + path, body, writer) and stays
@@ -307,6 +362,8 @@ class FakeServer:
     ) -> bool:
         try:
             body = json.loads(raw)
+            if vendor == "completions":
+                begun(body)
             digest, size = request_hash(body), characters(body)
         except (ValueError, TypeError, KeyError, AttributeError):
             error = _error(vendor, "invalid_request_error", "the body is not a conversation")

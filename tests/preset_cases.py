@@ -44,6 +44,7 @@ from agora.records import Message, Reply, Usage, Verdict
 from agora.text.engine import MODERATOR
 
 FOLDER = Path(__file__).parent / "presets"
+_NO_DIGITS = str.maketrans("0123456789", "abcdefghij")
 
 
 def cases() -> list[tuple[str, dict[str, Any]]]:
@@ -124,7 +125,7 @@ def record(case: Mapping[str, Any], *, more_text: int = 0, more_question: int = 
         count[by] += 1
         said = script[min(i, len(script) - 1)] if script else "nothing"
         said = said if isinstance(said, str) and (":" in said or "{" in said) else f"Answer: {said}"
-        mark = f"<<{call}>>"
+        mark = f"<<{call.translate(_NO_DIGITS)}>>"  # a figure in it could be read as an answer
         recording.prompts[call] = "\n".join(m.content for m in messages)
         recording.marks[call] = mark
         recording.models[call] = model.name

@@ -462,7 +462,7 @@ class Run:
         first = deciding(self.rounds[:1], debate.voters, cut=False)
         counted = {"weight": w} if (w := getattr(debate.moderator.decide, "weight", None)) else {}
         initial = plurality(first, initial=first, seed=self.seed, **counted)
-        return conclude(
+        verdict = conclude(
             ruling,
             initial,
             turns=turns,
@@ -478,6 +478,10 @@ class Run:
             influence=debate.moderator.influence,
             planted=[agent.name for agent in debate.agents if agent.adversary is not None],
         )
+        if debate.read(verdict).value == verdict.answer:
+            return verdict
+        # where the debate is a member of something, its text is what is read: it must not say another answer, or one at all
+        return replace(verdict, text=f"{verdict.text}\n\nAnswer: {verdict.answer or 'none'}")
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -30,6 +30,7 @@ from agora import (
 )
 from agora.errors import ModelError, QuorumError
 from agora.records import Decided, RoundOver, Spoke
+from agora.text.moderator import Decision, Distribution
 from agora.text.stop import judge, quorum, rounds, stable, unanimous
 
 
@@ -490,3 +491,26 @@ def test_permuting_agents_keeps_the_vote(order: list[int]) -> None:
 def test_isolated_graph_is_self_consistency() -> None:
     seen = said(stubborn(4, topology="isolated", moderator=Moderator(rounds(1))))
     assert all(not reads for reads in seen.values())
+
+
+@pytest.mark.parametrize(
+    ("answers", "decide", "expected"),
+    [
+        (["Answer: 1", "Answer: 2"], Vote(ties="abstain"), None),
+        (["Answer: 10", "Answer: 20"], Vote(rule="mean"), "15"),
+        (["Answer: 7", "Answer: 7", "Answer: 9"], Distribution(), "7"),
+        (["who knows"], Vote(), None),
+        (["Answer: 7"], Vote(), "7"),
+    ],
+)
+def test_what_is_read_of_a_nested_debate_is_its_verdict(
+    answers: list[str], decide: Decision, expected: str | None
+) -> None:
+    """Not a figure in the text that says why there is no answer, nor one of the shares."""
+    inner = Debate(
+        [Agent(f"a{i}", ScriptedModel(text)) for i, text in enumerate(answers)],
+        moderator=Moderator(rounds(0), decide), answer="number",
+    )  # fmt: skip
+    outer = Debate([Agent("panel", inner)], moderator=Moderator(rounds(0)), answer="number")
+    assert inner.run("?").answer == expected
+    assert outer.run("?").answer == expected

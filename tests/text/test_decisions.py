@@ -91,7 +91,7 @@ def test_selection_takes_a_label_and_gives_that_text() -> None:
 def test_an_overview_names_who_holds_what() -> None:
     writer = ScriptedModel("Some say 1, others 2.")
     verdict = run("x. Answer: 1", "y. Answer: 2", "z. Answer: 1", decide=ByModel(writer, "overton"))
-    assert verdict.text == "Some say 1, others 2."
+    assert verdict.text.startswith("Some say 1, others 2.")
     assert "a (1): x. Answer: 1" in writer.calls[0][-1].content
     assert [(d.agent, d.answer) for d in verdict.dissent] == [("b", "2")]
     assert "an overview of 2 positions" in verdict.reason
@@ -106,7 +106,7 @@ def test_following_one_agent() -> None:
 
 def test_a_distribution() -> None:
     verdict = run("Answer: 1", "Answer: 2", "Answer: 1", "Answer: 3", decide=Distribution())
-    assert verdict.text == "50% 1\n25% 2\n25% 3"
+    assert verdict.text == "50% 1\n25% 2\n25% 3\n\nAnswer: 1"
     assert (verdict.answer, dict(verdict.support)) == ("1", {"1": 2.0, "2": 1.0, "3": 1.0})
     assert run("Answer: 1", "Answer: 2", decide=Distribution()).answer is None
     assert run("hm", decide=Distribution()).answer is None

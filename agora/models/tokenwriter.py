@@ -1,0 +1,315 @@
+"""Going on with a text by a `TokenModel`: its own words and others', in one cache."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
+
+import anyio.to_thread
+
+from agora.errors import ContextError, MalformedError, RequestError
+from agora.model import Settings, TokenModel
+from agora.models.continuing import Extended, Pause
+from agora.records import Message, Token, Usage
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_T = TypeVar("_T")
+_WINDOW = 5  # tokens before one that its text may depend on
+
+
+class TokenWriter:
+    """Goes on with a text by a `TokenModel`. Its cache holds what it has read and written; as long as the text only
+    grows nothing is read twice, and where the text has changed it is kept up to there.
+
+    What the model wrote itself stays cut into tokens as it was. What others wrote is cut by the model's own
+    `tokenize(text) -> list[int]`, if it has one, else into the longest pieces of its vocabulary; a character that is in
+    none of them is left out of what the model reads. A run of others' words is cut anew when it grows.
+
+    Args:
+        model: the model.
+        pinned: settings over those of a call.
+    """
+
+    def __init__(self, model: TokenModel, pinned: Settings = Settings()) -> None:
+        self._model, self._pinned = model, pinned
+        self._lock, self._closed = threading.Lock(), False
+        self._session: Any = None
+        self._slot = 0
+        self._of: tuple[Message, ...] | None = None
+        self._prompt = 0  # tokens of the prompt
+        self._ids: list[int] = []  # of the prompt and the text
+        self._fed = 0  # of which the cache holds so many
+        self._row: NDArray[np.float32] | None = None  # logits after the last
+        self._text = ""
+        self._ends: list[int] = []  # of the text's tokens: characters up to there
+        self._own: list[bool] = []  # of the text's tokens: written by this model
+        self._draws: Any = None
+        self._seed: int | None = None
+        self._read = self._drawn = 0
+
+    @property
+    def name(self) -> str:
+        """The model's."""
+        return self._model.name
+
+    async def extend(
+        self,
+        messages: Sequence[Message],
+        text: str,
+        *,
+        tokens: int,
+        settings: Settings = Settings(),
+        pause: Pause | None = None,
+    ) -> Extended:
+        """Go on, in one thread; greedily unless the settings have a temperature. See `Continues`.
+
+        Raises:
+            ContextError: if the text has outgrown the model's context.
+            MalformedError: if the model gives NaN.
+        """
+        pinned = self._pinned.over(settings)
+        return await self._thread(lambda gone: self._extend(tuple(messages), text, tokens, pinned, pause, gone))
+
+    async def score(self, messages: Sequence[Message], text: str, more: str, *, ended: bool) -> list[float]:
+        """The log-probability of each token of `more` after `text`, and of an end after that if it `ended`.
+
+        Raises:
+            ModelError: as `extend`.
+        """
+        return await self._thread(lambda gone: self._score(tuple(messages), text, more, ended, gone))
+
+    def close(self) -> None:
+        """Give the cache back; a thread that is still at work does so when it notices."""
+        self._closed = True
+        if self._lock.acquire(blocking=False):
+            try:
+                if self._session is not None:
+                    self._session.free(self._slot)
+                self._session = None
+            finally:
+                self._lock.release()
+
+    async def _thread(self, work: Callable[[threading.Event], _T]) -> _T:
+        gone = threading.Event()
+
+        def locked() -> _T:
+            try:
+                with self._lock:
+                    return work(gone)
+            finally:
+                if self._closed:
+                    self.close()
+
+        try:
+            return await anyio.to_thread.run_sync(locked, abandon_on_cancel=True)
+        finally:
+            gone.set()
+
+    def _extend(
+        self,
+        messages: tuple[Message, ...],
+        text: str,
+        tokens: int,
+        settings: Settings,
+        pause: Pause | None,
+        gone: threading.Event,
+    ) -> Extended:
+        self._read = self._drawn = 0
+        self._meet(messages, text)
+        if self._draws is None or settings.seed != self._seed:
+            import numpy as np
+
+            self._draws, self._seed = np.random.default_rng(settings.seed), settings.seed
+        most = max(settings.logprobs or 0, 1 if pause is not None else 0)
+        ends = self._model.stop_tokens
+        out: list[Token] = []
+        ended, paused = False, None
+        begin, shown = max(0, len(self._ids) - _WINDOW), len(self._ids)  # the text of tokens up to `shown` is known
+        while len(out) < tokens and not ended and not gone.is_set():
+            drawn, logprob, top = self._draw(settings, most)
+            ended = drawn in ends
+            piece = "" if ended else self._piece(begin, shown, drawn)
+            token = Token(piece, logprob, top)
+            if pause is not None and pause(token, ended):
+                ended, paused = False, token
+                break
+            out.append(token)
+            if ended:
+                break
+            self._append(drawn, piece, own=True)
+            if piece:
+                begin, shown = shown, len(self._ids)
+        usage = Usage(0, self._read, self._drawn)
+        return Extended("".join(token.text for token in out), tuple(out), ended, paused, usage)
+
+    def _score(
+        self, messages: tuple[Message, ...], text: str, more: str, ended: bool, gone: threading.Event
+    ) -> list[float]:
+        self._meet(messages, text)
+        self._of = None  # until all of it has been read
+        found: list[float] = []
+
+        def logprob(tokens: Sequence[int]) -> float:
+            best, logprob = self._best()
+            row = self._logits()
+            return max(float(row[token] - row[best]) for token in tokens) + logprob
+
+        read = self._cut(more)
+        for i, token in enumerate(read):
+            if gone.is_set():
+                return found
+            found.append(logprob([token]))
+            self._append(token, more if i == len(read) - 1 else "", own=False)
+        self._ends[len(self._ends) - len(read) :] = [len(self._text)] * len(read)
+        if ended:
+            found.append(logprob(sorted(self._model.stop_tokens)))
+        self._of = messages
+        return found
+
+    # -- what is in the cache
+
+    def _meet(self, messages: tuple[Message, ...], text: str) -> None:
+        """Have the tokens of the prompt and the text, and keep as much of the cache as agrees with them."""
+        if self._session is None:
+            self._session = self._model.session()
+            self._slot, self._fed, self._row = self._session.new(), 0, None
+        kept = 0
+        if messages != self._of:
+            prompt = list(self._model.encode(messages))
+            if not prompt:
+                raise RequestError("there is nothing to go on with: its prompt has no tokens.", model=self.name)
+        else:
+            prompt = self._ids[: self._prompt]
+            same = _common(self._text, text)
+            while kept < len(self._ends) and self._ends[kept] <= same:
+                kept += 1
+            if (self._ends[kept - 1] if kept else 0) < len(text):
+                # others' words are cut anew with those that follow; half a character has come to nothing
+                while kept and (not self._own[kept - 1] or self._empty(kept - 1)):
+                    kept -= 1
+        begin = self._ends[kept - 1] if kept else 0
+        new = self._cut(text[begin:]) if begin < len(text) else []
+        ids = [*prompt, *self._ids[self._prompt : self._prompt + kept], *new]
+        if ids != self._ids:
+            fed = min(self._fed, _common(self._ids, ids))
+            if fed < self._fed:
+                self._session.crop(self._slot, fed)
+            self._fed, self._row = fed, None
+        self._of, self._prompt, self._ids, self._text = messages, len(prompt), ids, text
+        self._ends[kept:] = [len(text)] * len(new)
+        self._own[kept:] = [False] * len(new)
+
+    def _empty(self, i: int) -> bool:
+        """Whether the text's token `i` has no text."""
+        return self._ends[i] == (self._ends[i - 1] if i else 0)
+
+    def _append(self, token: int, text: str, *, own: bool) -> None:
+        self._ids.append(token)
+        self._text += text
+        self._ends.append(len(self._text))
+        self._own.append(own)
+        self._row = None
+
+    def _logits(self) -> NDArray[np.float32]:
+        """Logits after the last token, (vocabulary,)."""
+        if self._row is None:
+            if self._fed == len(self._ids):  # the cache has no logits: the last token is read again
+                self._fed -= 1
+                self._session.crop(self._slot, self._fed)
+            try:
+                (self._row,) = self._session.forward([(self._slot, self._ids[self._fed :])])
+            except ValueError as error:
+                raise ContextError(f"it cannot read {len(self._ids)} tokens: {error}.", model=self.name) from error
+            first = self._fed - self._prompt
+            self._read += sum(i < 0 or not self._own[i] for i in range(first, len(self._own)))
+            self._fed = len(self._ids)
+        assert self._row is not None
+        return self._row
+
+    def _best(self) -> tuple[int, float]:
+        """The likeliest next token and its log-probability."""
+        from agora.models.decoding import greedy
+
+        try:
+            (token,), (logprob,) = greedy(self._logits()[None])
+        except ValueError:
+            logprob, token = math.nan, 0
+        if not math.isfinite(logprob):
+            raise MalformedError("it gave NaN for the next token.", model=self.name)
+        return token, logprob
+
+    def _draw(self, settings: Settings, most: int) -> tuple[int, float, tuple[tuple[str, float], ...]]:
+        """The next token, its log-probability, and those of the `most` likeliest."""
+        best, logprob = self._best()
+        token, row = best, self._logits()
+        self._drawn += 1
+        top: tuple[tuple[str, float], ...] = ()
+        if most:
+            import numpy as np
+
+            likeliest = [best]
+            if most > 1:
+                some = min(most, len(row))
+                likeliest = sorted(np.argpartition(row, -some)[-some:].tolist(), key=lambda i: (-row[i], i))
+            words = self._model.vocabulary
+            top = tuple((words[i], float(row[i] - row[best]) + logprob) for i in likeliest)
+        if settings.temperature:
+            from agora.models.decoding import sample
+
+            token, logprob = sample(row, settings, self._draws)
+        self._drawn -= token in self._model.stop_tokens
+        return token, logprob, top
+
+    # -- texts and tokens
+
+    def _piece(self, begin: int, shown: int, token: int) -> str:
+        """The text that a token adds; none as long as it ends within a character."""
+        decode = self._model.decode
+        whole, known = decode([*self._ids[begin:], token]), decode(self._ids[begin:shown])
+        return "" if whole.endswith("\ufffd") else whole[len(known) :]
+
+    def _cut(self, text: str) -> list[int]:
+        """The tokens of what another has written."""
+        own: Callable[[str], Sequence[int]] | None = getattr(self._model, "tokenize", None)
+        if own is not None:
+            return list(own(text))
+        pieces, longest = _pieces(self._model)
+        found: list[int] = []
+        at = 0
+        while at < len(text):
+            for size in range(min(longest, len(text) - at), 0, -1):
+                if (token := pieces.get(text[at : at + size])) is not None:
+                    found.append(token)
+                    break
+            else:
+                size = 1
+            at += size
+        return found
+
+
+def _common(a: Sequence[Any], b: Sequence[Any]) -> int:
+    """How much of their beginnings is the same."""
+    size = min(len(a), len(b))
+    if a[:size] == b[:size]:
+        return size
+    return next(i for i in range(size) if a[i] != b[i])
+
+
+_known: WeakKeyDictionary[Any, tuple[Mapping[str, int], int]] = WeakKeyDictionary()
+
+
+def _pieces(model: TokenModel) -> tuple[Mapping[str, int], int]:
+    """The texts of a vocabulary, without what is no text (ends, beginnings, padding), and the length of the longest."""
+    if model not in _known:
+        found: dict[str, int] = {}
+        for token, text in enumerate(model.vocabulary):
+            if text and text not in found and token not in model.stop_tokens and model.decode([token]) == text:
+                found[text] = token
+        _known[model] = (found, max(map(len, found), default=0))
+    return _known[model]
