@@ -107,30 +107,39 @@ class Draft:
         """
         if not (done.tokens or done.text or done.ended or done.paused):
             raise MalformedError("it neither goes on with the text nor ends it.", model=self._writers[who].name)
-        begin, text = len(self.text), self.text + done.text
+        begin, self.text = len(self.text), self.text + done.text
+        self.tokens += done.tokens
+        self._written += len(done.tokens) - (done.ended and bool(done.tokens))
+        self.counts[who] += sum(bool(token.text) for token in done.tokens)
+        if self.spans and self.spans[-1][0] == who:
+            self.spans[-1] = (who, self.spans[-1][1] + done.text)
+        elif done.text:
+            self.spans.append((who, done.text))
         found = [
             at
             for stop in self.settings.stop or ()
-            if stop and (at := text.find(stop, max(self._begun, begin - len(stop) + 1))) >= 0
+            if stop and (at := self.text.find(stop, max(self._begun, begin - len(stop) + 1))) >= 0
         ]
         self.ended = done.ended or bool(found)
-        tokens = list(done.tokens)
-        self._written += len(tokens) - (done.ended and bool(tokens))
         if found:
-            text = text[: min(found)]
-            while tokens and begin + sum(len(token.text) for token in tokens) > len(text):
-                tokens.pop()
-        self.tokens += tokens
-        self.counts[who] += sum(bool(token.text) for token in tokens)
-        new, self.text = text[begin:], text
-        if not new:  # the stop may begin in what was there before
-            return
-        if self.spans and self.spans[-1][0] == who:
-            self.spans[-1] = (who, self.spans[-1][1] + new)
-        else:
-            self.spans.append((who, new))
-        if self._listen is not None:
-            self._listen(calls.Delta(new, begin == self._begun))
+            self._cut(min(found))
+        if self._listen is not None and self.text[begin:]:
+            self._listen(calls.Delta(self.text[begin:], begin == self._begun))
+        elif self._listen is not None and begin > len(self.text):
+            self._listen(calls.Delta(self.text[self._begun :], True))
+
+    def _cut(self, length: int) -> None:
+        """Leave out what is behind some characters: a text that stops the answer, which others may have begun."""
+        over = len(self.text) - length
+        self.text = self.text[:length]
+        while self.spans and over:
+            who, what = self.spans.pop()
+            if len(what) > over:
+                self.spans.append((who, what[:-over]))
+            over = max(0, over - len(what))
+        kept = length - self._begun
+        while self.tokens and sum(len(token.text) for token in self.tokens) > kept:
+            self.tokens.pop()
 
     async def go(self, who: str, tokens: int, pause: Pause | None = None, *, top: int = 0) -> Extended:
         """Have a writer go on, and append it.

@@ -234,10 +234,14 @@ class TokenWriter:
 
     def _best(self) -> tuple[int, float]:
         """The likeliest next token and its log-probability."""
+        import numpy as np
+
         from agora.models.decoding import greedy
 
+        row = self._logits()
         try:
-            (token,), (logprob,) = greedy(self._logits()[None])
+            with np.errstate(invalid="ignore"):
+                (token,), (logprob,) = greedy(row[None])
         except ValueError:
             logprob, token = math.nan, 0
         if not math.isfinite(logprob):

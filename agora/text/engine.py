@@ -480,7 +480,7 @@ class Run:
         )
         if debate.read(verdict).value == verdict.answer:
             return verdict
-        # where the debate is a member of something, its text is what is read: it must not say another answer, or one at all
+        # of a debate that is a member of something the text is read: it must say no other answer than the verdict
         return replace(verdict, text=f"{verdict.text}\n\nAnswer: {verdict.answer or 'none'}")
 
 
