@@ -54,7 +54,7 @@ def _turn(turn: Turn, index: int) -> list[str]:
 def _short(message):  # type: ignore[no-untyped-def]
     from dataclasses import replace
 
-    common = "You take part in a debate between several independent experts."
+    common = "You are an independent expert."
     return replace(message, content=message.content.replace(message.content.split("\n")[0], f"{common} ..."))
 
 

@@ -156,7 +156,7 @@ def test_another_package_offers_a_kind(plugin: None) -> None:
     assert config.load_model("parrot:hi").name == "parrot:hi"
     for value, says in (
         ("parrott:x", "Did you mean 'parrot:x'"),
-        ("nonesuch:x", "cascade, parrot, nothing"),
+        ("nonesuch:x", "mentor, parrot, nothing"),
         ({"parrot": "x", "quiet": True}, "does not take these options"),
         ("parrot:broken", "ZeroDivisionError: oops"),
         ("nothing:x", "nothing"),

@@ -94,3 +94,11 @@ def test_early_consensus_is_an_answer_and_no_error() -> None:
     assert verdict.answer == "4"
     assert verdict.usage.calls == 3
     assert not verdict.warnings
+
+
+def test_a_transcript_is_shown_in_the_order_in_which_it_was_spoken() -> None:
+    case = {"preset": "round-robin", "replies": {"a": [1], "b": [2], "c": [3]}}
+    prompt = record(case).prompts["b 1 revise"]
+    marks = [record(case).marks[call] for call in ("a 0 answer", "b 0 answer", "c 0 answer", "a 1 revise")]
+    places = [prompt.index(mark) for mark in marks]
+    assert places == sorted(places)

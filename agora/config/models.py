@@ -14,13 +14,23 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from agora.answers import AnswerType
-from agora.config.schema import CascadeSpec, HostedSpec, RouteSpec, RuleSpec, SettingsSpec
+from agora.config.schema import (
+    CascadeSpec,
+    DeferSpec,
+    HostedSpec,
+    MentorSpec,
+    NudgeSpec,
+    RouteSpec,
+    RuleSpec,
+    SettingsSpec,
+    SwitchSpec,
+)
 from agora.errors import AgoraError, InputError
 from agora.model import Model, Settings
 
 _T = TypeVar("_T", bound=BaseModel)
 _SECRET = re.compile(r"api.?key|authorization|secret|password", re.IGNORECASE)
-KEYS = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
+KEYS = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY", "completions": "OPENAI_API_KEY"}
 
 
 class Named(Mapping[str, Model]):
@@ -157,7 +167,8 @@ def _scripted(script: Any, options: Mapping[str, Any], context: Context) -> Mode
 
 def _hosted(kind: str) -> Build:
     def build(name: Any, options: Mapping[str, Any], context: Context) -> Model:
-        spec = checked(options, HostedSpec)
+        chat = options.get("chat", "plain")
+        spec = checked({key: v for key, v in options.items() if key != "chat" or kind != "completions"}, HostedSpec)
         if kind == "anthropic" and spec.api_version is not None:
             raise InputError("anthropic: has no api_version; that is for Azure's OpenAI models.")
         if kind == "openai" and spec.thinking is not None:
@@ -174,7 +185,8 @@ def _hosted(kind: str) -> Build:
                              hint="Put it into the environment, and name the variable in api_key_env.")  # fmt: skip
         if not str(name).strip():
             raise InputError(f"{kind}: needs the model's name, such as {kind}:NAME.")
-        elsewhere = spec.base_url is not None or os.environ.get(f"{kind.upper()}_BASE_URL")
+        vendor = "OPENAI" if kind == "completions" else kind.upper()
+        elsewhere = spec.base_url is not None or os.environ.get(f"{vendor}_BASE_URL")
         if not key and (not elsewhere or spec.api_key_env is not None or spec.api_version is not None):
             missing = f"{kind}:{name} needs a key in the environment variable {variable}, which is not set."
             if not context.lenient:
@@ -182,18 +194,19 @@ def _hosted(kind: str) -> Build:
                     missing, hint=f"Set {variable}, or use a local server with base_url, or pocket models."
                 )
             context.missing.append(missing)
-        return _wrapped(kind, str(name), key or "none", spec)
+        return _wrapped(kind, str(name), key or "none", spec, chat)
 
     return build
 
 
-def _wrapped(kind: str, name: str, key: str, spec: HostedSpec) -> Model:
+def _wrapped(kind: str, name: str, key: str, spec: HostedSpec, chat: Any = "plain") -> Model:
     """The adapter, and around it one policy: time for a request, the endpoint's limits, retries, pinned settings."""
     from agora.budget import Price
     from agora.models import wrappers
     from agora.models.limits import Limits, limiter_of
 
-    limiter = limiter_of(f"{kind} {spec.base_url or ''}", key)
+    vendor = "openai" if kind == "completions" else kind
+    limiter = limiter_of(f"{vendor} {spec.base_url or ''}", key)
     common: dict[str, Any] = {
         "api_key": key,
         "base_url": spec.base_url,
@@ -208,6 +221,11 @@ def _wrapped(kind: str, name: str, key: str, spec: HostedSpec) -> Model:
         from agora.models.openai import OpenAIModel
 
         made = OpenAIModel(name, api_version=spec.api_version, **common)
+    elif kind == "completions":
+        from agora.models.completions import CompletionsModel
+
+        del common["reasoning"], common["structured"]
+        made = CompletionsModel(name, chat=chat, **common)
     else:
         from agora.models.anthropic import AnthropicModel
 
@@ -364,6 +382,45 @@ def _until(given: str | Mapping[str, Any], context: Context) -> Any:
     raise InputError("until: is a text such as agreement >= 0.8, {verifier: MODEL}, or {scorer: FILE, at: 0 to 1}.")
 
 
+def _two(kind: str, value: Any, first: str, second: str, context: Context) -> tuple[Model, Model]:
+    """The two models that write one text."""
+    if not isinstance(value, dict) or set(value) != {first, second}:
+        raise InputError(f"{kind}: needs {{{first}: MODEL, {second}: MODEL}}.")
+    return load_model(value[first], context=context), load_model(value[second], context=context)
+
+
+def _nudge(value: Any, options: Mapping[str, Any], context: Context) -> Model:
+    from agora.api.defer import Nudged
+
+    return Nudged(*_two("nudge", value, "base", "nudger", context), checked(options, NudgeSpec).gamma)
+
+
+def _defer(value: Any, options: Mapping[str, Any], context: Context) -> Model:
+    from agora.api.defer import Deferred
+
+    spec = checked(options, DeferSpec)
+    return Deferred(*_two("defer", value, "base", "other", context), spec.threshold, by=spec.by)
+
+
+def _switch(value: Any, options: Mapping[str, Any], context: Context) -> Model:
+    from agora.api.cards import Card
+    from agora.api.defer import Switched
+
+    spec = checked(options, SwitchSpec)
+    selector: Any = spec.selector if spec.selector == "in turn" else load_model(spec.selector, context=context)
+    given = {name: Card(**card.model_dump()) for name, card in spec.cards.items()}
+    return Switched(_members("switch", value, context), selector, spec.span, given=given)
+
+
+def _mentor(value: Any, options: Mapping[str, Any], context: Context) -> Model:
+    from agora.api.defer import Mentored
+
+    spec = checked(options, MentorSpec)
+    judge = None if spec.judge is None else load_model(spec.judge, context=context)
+    return Mentored(*_two("mentor", value, "student", "mentor", context), spec.rate, spec.span, seed=spec.seed,
+                    judge=judge)  # fmt: skip
+
+
 def _preset(name: Any, options: Mapping[str, Any], context: Context) -> Model:
     from agora.config import presets
 
@@ -387,8 +444,13 @@ KINDS: dict[str, Build] = {
     "fallback": _fallback,
     "debate": _debate,
     "preset": _preset,
+    "completions": _hosted("completions"),
     "route": _route,
     "cascade": _cascade,
+    "nudge": _nudge,
+    "defer": _defer,
+    "switch": _switch,
+    "mentor": _mentor,
 }
 
 

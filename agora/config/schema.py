@@ -342,6 +342,38 @@ class CascadeSpec(Strict):
     answer: str | dict[str, Any] | None = Field(None, description="the kind of answer; default: the debate's")
 
 
+class NudgeSpec(Strict):
+    """Nudging written as a mapping: `nudge: {base: MODEL, nudger: MODEL}`, and these options."""
+
+    gamma: float = Field(
+        0.4, ge=0, description="below this probability of the base's next token the nudger writes a word"
+    )
+
+
+class DeferSpec(Strict):
+    """Deferral written as a mapping: `defer: {base: MODEL, other: MODEL}`, and these options."""
+
+    threshold: float = Field(description="above this the other writes the next token")
+    by: Literal["top", "entropy"] = Field("top", description="1 - the probability of the likeliest token, or nats")
+
+
+class SwitchSpec(Strict):
+    """Switch generation written as a mapping: `switch: [MODEL, ...]`, and these options."""
+
+    selector: str | dict[str, Any] = Field("in turn", description="in turn, or the model that names who goes on")
+    span: int = Field(25, ge=1, description="tokens that each writes")
+    cards: dict[str, CardSpec] = Field(default_factory=dict, description="name -> what is known of it")
+
+
+class MentorSpec(Strict):
+    """A mentor written as a mapping: `mentor: {student: MODEL, mentor: MODEL}`, and these options."""
+
+    rate: float = Field(0.25, ge=0, le=1, description="share of words at which the mentor is consulted")
+    span: int = Field(16, ge=1, description="tokens that both write where they differ")
+    judge: str | dict[str, Any] | None = Field(None, description="who chooses; default: the student's likelihood")
+    seed: int = 0
+
+
 class StoreSpec(Strict):
     """What the journal keeps."""
 

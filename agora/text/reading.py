@@ -65,6 +65,8 @@ class Reader:
             turns.append(own)
         views = self._edge_views(agent.name, index, view, phase)
         peers = self._show(agent, turns, view, views)
+        if view.names == "named" and protocol.schedule.kind == "sequential":  # in the order in which it was said
+            peers.sort(key=lambda pair: self._spoken(pair[1]))
         labels = {turn.agent: shown.label for shown, turn in peers}
         notes = self._show(agent, self._notes(agent.name, read, index, phase), view, views)
         past = self._history(agent.name, read, [*turns, *(turn for _, turn in notes)], index)
@@ -162,6 +164,12 @@ class Reader:
         names = [phase.name for phase in self.plan.phases_of(key[1])]
         return key[1], names.index(key[2]) if key[2] in names else -1
 
+    def _spoken(self, turn: Turn) -> tuple[int, int]:
+        """When a turn was spoken: its round, and its speaker's place in it."""
+        if self.protocol.schedule.kind != "sequential":
+            return turn.round, self.order[turn.agent]
+        return turn.round, self.plan.order(turn.round, turn.phase, self.board.turns)[turn.agent]
+
     def _history(self, me: str, read: Sequence[Turn], now: Sequence[Turn], index: int) -> list[Turn]:
         """What those who are read have said in earlier rounds, and the reader itself unless hidden; not what is shown
         anyway."""
@@ -185,7 +193,7 @@ class Reader:
             and not (turn is last and protocol.view.own == "shown")
         ]
         # the board is in order of arrival, which depends on time; a prompt must not
-        return sorted(said, key=lambda turn: (turn.round, self.order[turn.agent]))
+        return sorted(said, key=self._spoken)
 
     def _show(
         self, agent: Agent, turns: Sequence[Turn], view: View, views: Callable[[str], View] | None

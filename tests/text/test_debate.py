@@ -67,7 +67,7 @@ def test_sequential_reads_what_has_been_said() -> None:
     debate = stubborn(3, protocol=Protocol(Schedule("sequential"), NAMED), moderator=Moderator(rounds(1)))
     assert said(debate) == {
         ("a", 0): [], ("b", 0): ["a0"], ("c", 0): ["a0", "b0"],
-        ("a", 1): ["b0", "c0"], ("b", 1): ["a1", "c0"], ("c", 1): ["a1", "b1"],
+        ("a", 1): ["b0", "c0"], ("b", 1): ["c0", "a1"], ("c", 1): ["a1", "b1"],
     }  # fmt: skip
 
 
