@@ -560,3 +560,33 @@ def test_what_is_wrong_with_a_router_in_a_file(value: str, says: str) -> None:
         loads(f"{HEAD}  auto: {value}\nagents: {{a: auto}}\n", "f.yaml")
     assert says in str(caught.value)
     assert "f.yaml:4" in str(caught.value)
+
+
+def test_packages_register_cards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken one is left out; what is said of a model goes before what is seen of it."""
+    from agora.api import cards
+
+    class Point:
+        def __init__(self, value: Any) -> None:
+            self.value = value
+
+        def load(self) -> Any:
+            if isinstance(self.value, Exception):
+                raise self.value
+            return self.value
+
+    points = [
+        Point({"good": {"skills": "sums", "context": 100, "local": True}}),
+        Point(lambda: {"other": {"skills": "verse"}}),
+        Point({"bad": {"skils": "x"}}),
+        Point(ImportError("gone")),
+    ]
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: points if group == "agora.cards" else [])
+    cards.registered.cache_clear()
+    try:
+        assert set(cards.registered()) == {"good", "other"}
+        made = cards.card_of(ScriptedModel("x", name="good"))
+        assert (made.skills, made.context, made.local) == ("sums", 100, True)
+        assert cards.card_of(ScriptedModel("x", name="good"), Card(skills="mine")).skills == "mine"
+    finally:
+        cards.registered.cache_clear()
