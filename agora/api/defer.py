@@ -15,7 +15,7 @@ from agora import calls
 from agora.api import cards
 from agora.api.cards import Card
 from agora.api.draft import Draft, Together
-from agora.api.route import NoChoice, _named
+from agora.api.route import NoChoice, named
 from agora.errors import BudgetError, InputError, ModelError, RequestError
 from agora.model import Model, Settings, derive_seed
 from agora.models.continuing import Extended
@@ -325,7 +325,7 @@ class Switched(Together):
             with calls.scope(stream=False):
                 reply = await calls.ask(self._model, [Message("user", text)], wanted, at=f"switch/{step}")
             draft.asked.append(reply)
-            return _named(reply.text, names)
+            return named(reply.text, names)
         except (BudgetError, InputError):
             raise
         except (NoChoice, ModelError) as error:

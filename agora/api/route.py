@@ -269,12 +269,12 @@ class Asked:
         except ModelError as error:
             raise NoChoice(f"{self.model.name}, which chooses, failed: {calls.sentence(error)}") from error
         try:
-            return Chosen(_named(reply.text, allowed), f"named by {self.model.name}", reply)
+            return Chosen(named(reply.text, allowed), f"named by {self.model.name}", reply)
         except NoChoice as error:
             raise NoChoice(error.message, reply) from None
 
 
-def _named(text: str, names: Sequence[str]) -> str:
+def named(text: str, names: Sequence[str]) -> str:
     """The model that the last JSON object with a key 'model' names.
 
     Raises:

@@ -32,6 +32,11 @@ class _Around:
         self.identity: str = getattr(model, "identity", model.name)
         self.name = model.name
 
+    @property
+    def inner(self) -> Model:
+        """The model inside."""
+        return self._model
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):  # a copy asks for these before there is a model
             raise AttributeError(name)

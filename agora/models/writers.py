@@ -36,7 +36,7 @@ def bare(model: Model) -> tuple[Model, Settings]:
     """A model without the settings that are pinned around it, and those settings."""
     pinned = Settings()
     while isinstance(model, WithSettings):
-        pinned, model = pinned.over(model.pinned), model._model
+        pinned, model = pinned.over(model.pinned), model.inner
     return model, pinned
 
 
