@@ -470,3 +470,10 @@ def test_a_preset_runs_from_the_command_line() -> None:
     assert json.loads(done.stdout)["usage"]["calls"]
     done = run("init", "../../etc/passwd")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+
+
+def test_another_model_for_an_agent_keeps_its_number_and_settings() -> None:
+    debate, _ = config.loads("protocol: self-consistency\nagents: {sample: pocket:mul}\n")
+    assert len(debate.agents) == 5
+    assert {agent.model.name for agent in debate.agents} == {"pocket:mul"}
+    assert debate.agents[0].settings.temperature == 0.7

@@ -233,6 +233,11 @@ class Cascade:
             with _at(f"{i}"):
                 try:
                     answered = await self.ask_stage(stage, messages, settings)
+                except BudgetError as error:
+                    if best is None:
+                        raise
+                    warnings.append(f"a budget ended the cascade, so the answer of {best[0]} was taken: {error}")
+                    break
                 except ModelError as error:
                     failure = error
                     spent = spent + (error.usage or Usage())
@@ -243,7 +248,13 @@ class Cascade:
                 best, last = (stage.name, answered), i == len(self.stages) - 1
                 passed, why, asked = True, "the last stage", None
                 if stage.until is not None and not last:
-                    passed, why, asked = await stage.until.passes(question, answered, settings)
+                    try:
+                        passed, why, asked = await stage.until.passes(question, answered, settings)
+                    except BudgetError as error:
+                        warnings.append(f"a budget ended the cascade, so the answer of {stage.name} was taken: {error}")
+                        passed, why, asked = True, "a budget", None
+                    if why.startswith("no ") or why.endswith("could not be read") or "failed" in why:
+                        warnings.append(f"stage {stage.name} could not be tested: {why}")
             if asked is not None:
                 parts.append(asked)
                 spent = spent + asked.usage
@@ -265,6 +276,7 @@ class Cascade:
         Raises:
             ModelError: if none of its samples answers.
         """
+        messages, settings = _asking(stage, messages, settings)
         if stage.samples == 1:
             replies: list[Reply | ModelError] = [await calls.ask(stage.model, messages, settings, at="ask")]
         else:
@@ -311,6 +323,23 @@ class Cascade:
             None if logprob is None or math.isnan(logprob) else logprob,
             sum((r.usage for r in replies), lost),
         )  # fmt: skip
+
+
+_HOW_SURE = (
+    "After your answer, write a line 'Confidence: P', where P is the probability in percent that your answer is right."
+)
+
+
+def _asking(stage: Stage, messages: Sequence[Message], settings: Settings) -> tuple[Sequence[Message], Settings]:
+    """What a stage's test looks at, asked for: models say how sure they are only where they are told to."""
+    signal = stage.until.signal if isinstance(stage.until, AtLeast) else ""
+    single = not getattr(stage.model, "members", ()) and not getattr(stage.model, "fixed_prompts", False)
+    if signal == "logprob" and settings.logprobs is None:
+        settings = replace(settings, logprobs=0)
+    if signal == "confidence" and single and messages and "Confidence:" not in messages[-1].content:
+        last = messages[-1]
+        messages = [*messages[:-1], replace(last, content=f"{last.content}\n\n{_HOW_SURE}")]
+    return messages, settings
 
 
 @contextmanager

@@ -162,6 +162,8 @@ def weight_for_spend(scores: Floats, costs: Sequence[float], spend: float) -> fl
         InputError: if even the cheapest model costs more.
     """
     given = np.asarray(costs, dtype=float)
+    if not 0 <= spend < np.inf:
+        raise InputError(f"a spend is USD an answer, not {spend}.")
     if spend < given.min() - 1e-15:
         raise InputError(f"a spend of ${spend:g} an answer is less than the cheapest model's ${given.min():g}.")
 

@@ -333,6 +333,12 @@ class Expected:
                 f"route: the router was trained for {', '.join(learnt.models[:6])}, which are not there.",
                 hint="Train it on outcomes of these models, or name them alike.",
             )
+        missing = [name for name in names if name not in self._columns]
+        if missing:
+            raise InputError(
+                f"route: the router was not trained for '{missing[0][:60]}', so it would never be chosen.",
+                hint=f"It knows {', '.join(learnt.models[:6])}.",
+            )
         if given is not None and len(self._columns) != 2:
             raise InputError(f"route: a threshold is between two models, and there are {len(self._columns)}.",
                              hint="Use lambda.")  # fmt: skip

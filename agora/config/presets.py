@@ -247,6 +247,16 @@ def _over(base: dict[str, Any], own: Mapping[str, Any], name: str) -> dict[str, 
     changed = isinstance(agents, Mapping) and all(isinstance(v, Mapping) and "model" not in v for v in agents.values())
     # who says nothing of a model changes an agent that is there: agents: {sample: {count: 10}}
     there = list(_mapping(base.get("agents"))) if agents and changed else roles(base)
+    if not there and isinstance(
+        agents, Mapping
+    ):  # another model for an agent that is there: its count and settings stay
+        base_agents = _mapping(base.get("agents"))
+        agents = {
+            name: {**base_agents[name], "model": value}
+            if isinstance(value, str) and isinstance(base_agents.get(name), Mapping)
+            else value
+            for name, value in agents.items()
+        }
     if there and isinstance(agents, Mapping):
         agents = _cast(_mapping(base["agents"]), agents, name, there)
     made = _set(base, {key: value for key, value in own.items() if key != "agents"}, ())

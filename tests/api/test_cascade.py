@@ -17,7 +17,7 @@ from agora.api.answerscorer import AnswerScorer, fit_answers
 from agora.api.cascade import Answered, AtLeast, Cascade, Scored, Stage, Verified, parse_until
 from agora.api.stages import Recorded, calibrate, outcome
 from agora.config import loads
-from agora.errors import AgoraError, BudgetError, InputError, ModelError
+from agora.errors import AgoraError, InputError, ModelError
 from agora.model import Model
 from agora.records import Reply, Usage
 from agora.text.stop import rounds, unanimous
@@ -178,13 +178,44 @@ def test_where_the_last_fails_the_last_answer_there_is_is_taken() -> None:
         ask(Cascade([Stage(broken)]))
 
 
-def test_a_budget_ends_it(tmp_path: Path) -> None:
-    cascade = Cascade(
-        [Stage(model("cheap", sure("Answer: 1", 0.1)), AtLeast("confidence", 0.9)), Stage(model("dear", "2"))]
-    )
-    debate = Debate([Agent("a", cascade)], moderator=Moderator(rounds(0)), budget=Budget(calls=1), answer="number")
-    with pytest.raises(BudgetError):
-        debate.run("?")
+def test_a_budget_ends_it_with_the_answer_there_is() -> None:
+    cheap = Stage(model("cheap", sure("Answer: 1", 0.1)), AtLeast("confidence", 0.9))
+    for stages_ in ([cheap, Stage(model("dear", "2"))], [Stage(cheap.model, Verified(model("judge", "x"))), cheap]):
+        debate = Debate(
+            [Agent("a", Cascade(stages_))], moderator=Moderator(rounds(0)), budget=Budget(calls=1), answer="number"
+        )
+        verdict = debate.run("?")
+        assert verdict.answer == "1"
+        assert verdict.usage.calls == 1
+        assert any("a budget ended the cascade" in warning for warning in verdict.warnings)
+
+
+def test_a_stage_is_told_to_say_what_its_test_looks_at() -> None:
+    """Models say how sure they are only where they are asked."""
+    asked: list[tuple[str, int | None]] = []
+
+    class Listening(ScriptedModel):
+        async def answer(self, messages: Any, settings: Settings = Settings()) -> Reply:
+            asked.append((messages[-1].content, settings.logprobs))
+            return Reply("Answer: 1\nConfidence: 95%", model="m", usage=Usage(1), logprob=-0.1)
+
+    for until, who in (("confidence >= 0.9", "cheap"), ("logprob >= -0.2", "cheap"), ("agreement >= 0.5", "cheap")):
+        cascade = Cascade([Stage(Listening("x"), parse_until(until), name="cheap"), Stage(model("dear", "x"))])
+        reply = ask(cascade, "What is it?")
+        assert reply.route is not None
+        assert reply.route[0] == who
+    assert ["Confidence: P" in text for text, _ in asked] == [True, False, False]
+    assert [logprobs for _, logprobs in asked] == [None, 0, None]
+
+
+def test_what_could_not_be_tested_is_said() -> None:
+    for until, says in (
+        (AtLeast("logprob", -0.2), "no logprob"),
+        (Verified(model("judge", "looks right to me")), "could not be read"),
+        (Verified(ScriptedModel("x", failures=1.0)), "the verifier failed"),
+    ):
+        reply = ask(Cascade([Stage(model("cheap", "Answer: 1"), until), Stage(model("dear", "Answer: 2"))]))
+        assert says in reply.warnings[0]
 
 
 def test_it_is_replayed_from_a_journal(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from agora import Agent, Debate, Message, Moderator, Protocol, Settings, View, V
 from agora.answers import Number, extract
 from agora.api import metrics, outcomes, routerfile, train
 from agora.api.cascade import AtLeast, Cascade, Stage
+from agora.api.defer import Deferred, Mentored, Nudged, Switched
 from agora.api.outcomes import Outcome, Table
 from agora.api.route import Expected, Router
 from agora.api.scorers import FITS
@@ -155,6 +156,25 @@ async def worth(n: int, seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+async def together(n: int, seed: int) -> dict[str, Any]:
+    """Two models that write one text: the share that is right, and milliseconds an answer."""
+    sum_, mul = PocketModel("sum"), PocketModel("mul")
+    problems = generate(seed, n // 2, skills=("sum", "mul"))
+    models: dict[str, Any] = {
+        "sum alone": sum_, "mul alone": mul, "nudged 0.4": Nudged(sum_, mul), "nudged 0.9": Nudged(sum_, mul, 0.9),
+        "deferred 0.3": Deferred(sum_, mul, 0.3), "mentored 0.25": Mentored(sum_, mul),
+        "switched, spans of 25": Switched({"sum": sum_, "mul": mul}),
+    }  # fmt: skip
+    found = {}
+    for name, model in models.items():
+        begun, right = time.perf_counter(), []
+        for problem in problems:
+            reply = await model.answer([Message("user", problem.question)])
+            right.append(extract(Number(), reply).value == problem.answer)
+        found[name] = (*wilson(right), 1000 * (time.perf_counter() - begun) / len(problems))
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-n", type=int, default=600)
@@ -163,8 +183,9 @@ def main() -> None:
     args = parser.parse_args()
     timed = anyio.run(speed)
     found = anyio.run(worth, args.n, args.seed)
+    written = anyio.run(together, args.n, args.seed)
     if args.json:
-        print(json.dumps({"speed": timed, **found}))
+        print(json.dumps({"speed": timed, **found, "together": written}))
         return
     print("20,000 prompts x 5 models            train CPU s  choose ms (p95)   file MB")
     for row in timed:
@@ -179,6 +200,9 @@ def main() -> None:
         print(f"{name}: {row['calls']:.2f} calls an answer, {100 * row['share_of_debate_calls']:.0f}% of the debate's "
               f"{found['debate_calls']:.2f}; {100 * row['escalated']:.0f}% go to the debate; threshold "
               f"{row['threshold']:.3f}")  # fmt: skip
+    print(f"\ntwo that write one text, base sum and other mul, {args.n // 2} problems of both: accuracy in %, ms")
+    for name, (share, low, high, ms) in written.items():
+        print(f"{name:36} {100 * share:5.1f} [{100 * low:.1f}, {100 * high:.1f}] {ms:6.1f}")
 
 
 if __name__ == "__main__":
