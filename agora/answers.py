@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from agora.errors import InputError
 from agora.records import Answer, Reply
@@ -73,6 +73,25 @@ def bare(text: str) -> str:
     if "<thinking>" in text.casefold():
         text = _THINKING.sub("", text)
     return _DONE.sub("", _CONFIDENCE.sub("", text)).strip() if ":" in text or "=" in text else text.strip()
+
+
+def objects(text: str, key: str) -> Iterator[Any]:
+    """What stands under a key in the JSON objects of a text, in order; objects inside others are part of these.
+
+    Args:
+        text: what a model wrote; the last 200 places are tried, as formulas are full of braces and what counts is last.
+        key: objects without it are passed over.
+    """
+    decoder, end = json.JSONDecoder(), 0
+    for start in [m.start() for m in re.finditer(r"\{", text)][-200:]:
+        if start < end:
+            continue
+        try:
+            value, end = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict) and key in value:
+            yield value[key]
 
 
 def _marked(text: str) -> str | None:

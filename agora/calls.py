@@ -232,4 +232,11 @@ def sentence(error: BaseException) -> str:
     return text if isinstance(error, AgoraError) else f"{type(error).__name__}: {text}"
 
 
-__all__ = ["Delta", "ModelError", "Scope", "StandIn", "Wait", "ask", "current", "limited", "scope", "sentence"]
+def first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first real error of a group: what callers of a group of tasks are to see."""
+    for error in errors.exceptions:
+        return first(error) if isinstance(error, BaseExceptionGroup) else error
+    return errors
+
+
+__all__ = ["Delta", "ModelError", "Scope", "StandIn", "Wait", "ask", "current", "first", "limited", "scope", "sentence"]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agora.answers import Choice, Json, Number, Text, YesNo, extract
+from agora.answers import Choice, Json, Number, Text, YesNo, extract, objects
 from agora.errors import InputError
 from agora.records import Reply
 
@@ -109,3 +109,10 @@ def test_no_text_breaks_extraction(text: str) -> None:
 def test_integers_round_trip(n: int) -> None:
     assert Number().read(f"so\nAnswer: {n}") == str(n)
     assert Number().read(f"Answer: {n:,}") == str(n)
+
+
+def test_objects_in_prose() -> None:
+    """In order, none inside another, and the last is found behind any number of formulas."""
+    assert list(objects('x {"a": 1} {"b": 2} {"a": {"a": 3}} {"a"', "a")) == [1, {"a": 3}]
+    assert list(objects("\\frac{1}{2} " * 5_000 + '{"a": true}', "a")) == [True]
+    assert list(objects("{" * 100_000, "a")) == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
@@ -15,7 +14,7 @@ from typing import Literal, Protocol
 import anyio
 
 from agora import calls
-from agora.answers import AnswerType, answer_type, extract
+from agora.answers import AnswerType, answer_type, extract, objects
 from agora.api.answerscorer import AnswerScorer
 from agora.api.route import plain
 from agora.errors import BudgetError, InputError, ModelError
@@ -104,19 +103,8 @@ class Verified:
 
 def _right(text: str) -> bool | None:
     """What the last JSON object with a key 'right' says."""
-    found: bool | None = None
-    decoder, start, tries = json.JSONDecoder(), text.find("{"), 0
-    while start >= 0 and tries < 200:
-        tries += 1
-        try:
-            value, end = decoder.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            start = text.find("{", start + 1)
-            continue
-        if isinstance(value, dict) and isinstance(value.get("right"), bool):
-            found = value["right"]
-        start = text.find("{", end)
-    return found
+    said = [value for value in objects(text, "right") if isinstance(value, bool)]
+    return said[-1] if said else None
 
 
 @dataclass(frozen=True)
@@ -297,7 +285,7 @@ class Cascade:
                     for k in range(stage.samples):
                         group.start_soon(sample, k)
             except BaseExceptionGroup as errors:
-                raise _first(errors) from None
+                raise calls.first(errors) from None
         given = [reply for reply in replies if isinstance(reply, Reply)]
         lost = sum((e.usage for e in replies if isinstance(e, ModelError) and e.usage), Usage())
         if not given:
@@ -348,9 +336,3 @@ def _at(place: str) -> Iterator[None]:
     here = calls.current()
     with calls.scope(path=f"{here.path}/{place}" if here.path else place):
         yield
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    for error in errors.exceptions:
-        return _first(error) if isinstance(error, BaseExceptionGroup) else error
-    return errors

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import math
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -12,6 +11,7 @@ from types import SimpleNamespace
 from typing import Literal
 
 from agora import calls
+from agora.answers import objects
 from agora.api import cards
 from agora.api.cards import Card
 from agora.api.draft import Draft, Together
@@ -480,17 +480,6 @@ class Mentored(Together):
 
 def _first_ranked(text: str) -> str | None:
     """The first of the ranking in a text's last JSON object that has one; '' for a draw, None where there is none."""
-    found: str | None = None
-    decoder, start, tries = json.JSONDecoder(), text.find("{"), 0
-    while start >= 0 and tries < 200:
-        tries += 1
-        try:
-            value, end = decoder.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            start = text.find("{", start + 1)
-            continue
-        ranking = value.get("ranking") if isinstance(value, dict) else None
-        if isinstance(ranking, list) and ranking:
-            found = ranking[0] if ranking[0] in ("A", "B") else "" if isinstance(ranking[0], list) else None
-        start = text.find("{", end)
-    return found
+    said = [ranking for ranking in objects(text, "ranking") if isinstance(ranking, list) and ranking]
+    first = said[-1][0] if said else None
+    return first if first in ("A", "B") else "" if isinstance(first, list) else None

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from agora.errors import InputError, MissingError
+from agora.errors import InputError, MalformedError, MissingError, ModelError
 
 Floats = NDArray[np.float64]
 LONGEST = 20_000  # characters of a prompt that count: its first and its last half of so many
@@ -165,7 +165,6 @@ class EndpointFeatures:
         Raises:
             ModelError: if the endpoint does not answer.
         """
-        from agora.errors import MalformedError, ModelError
         from agora.models.endpoint import hide
 
         self._client = self._client or self._open()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -11,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from agora import calls
+from agora.answers import objects
 from agora.api import cards
 from agora.api.cards import Card
 from agora.api.metrics import choose, win_probability
@@ -280,19 +280,8 @@ def named(text: str, names: Sequence[str]) -> str:
     Raises:
         NoChoice: if there is none, or it names none that may be asked.
     """
-    decoder, found = json.JSONDecoder(), ""
-    start = text.find("{")
-    tries = 0
-    while start >= 0 and tries < 200:
-        tries += 1
-        try:
-            value, end = decoder.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            start = text.find("{", start + 1)
-            continue
-        if isinstance(value, dict) and isinstance(value.get("model"), str):
-            found = str(value["model"])
-        start = text.find("{", end)
+    said = [value for value in objects(text, "model") if isinstance(value, str)]
+    found = said[-1] if said else ""
     if not found:
         raise NoChoice("the reply names no model")
     if found not in names:

@@ -140,7 +140,7 @@ class Run:
                 if debate.protocol.closing and self.cut is None:
                     await self._close()
             except BaseExceptionGroup as errors:
-                raise _first(errors) from None
+                raise calls.first(errors) from None
             verdict = await self._verdict()
         self._tell(Decided(verdict))
         return verdict
@@ -482,10 +482,3 @@ class Run:
             return verdict
         # of a debate that is a member of something the text is read: it must say no other answer than the verdict
         return replace(verdict, text=f"{verdict.text}\n\nAnswer: {verdict.answer or 'none'}")
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first real error of a group."""
-    for error in errors.exceptions:
-        return _first(error) if isinstance(error, BaseExceptionGroup) else error
-    return errors

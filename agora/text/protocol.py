@@ -297,6 +297,7 @@ class Plan:
         self.topology = topology
         self.seed = seed
         self._depths: Mapping[str, int] | None = None
+        self._shuffled: dict[int, Mapping[str, int]] = {}
         self._closed_after: int | None = None  # the round after which the closing phases come, once it is known
         self._opening: tuple[Phase, ...] = tuple(protocol.opening)  # type: ignore[arg-type]
         self._phases: tuple[Phase, ...] = tuple(protocol.phases)  # type: ignore[arg-type]
@@ -364,8 +365,11 @@ class Plan:
         """Each agent's place in a sequential round."""
         kind, agents = self.protocol.schedule.order, list(self.topology.agents)
         if kind == "shuffled":
-            random.Random(derive_seed(self.seed, "sequence", round)).shuffle(agents)
-        elif kind == "confidence" and self.barrier(round, phase):
+            if round not in self._shuffled:  # asked for by every turn of a transcript
+                random.Random(derive_seed(self.seed, "sequence", round)).shuffle(agents)
+                self._shuffled[round] = {agent: i for i, agent in enumerate(agents)}
+            return self._shuffled[round]
+        if kind == "confidence" and self.barrier(round, phase):
 
             def sure(agent: str) -> float:
                 key = self.before(agent, round, phase, gives="answer")

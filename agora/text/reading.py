@@ -81,8 +81,7 @@ class Reader:
 
             notes.sort(key=when)
             history.sort(key=when)
-        known = {name: label for label, name in labels.items()} | called
-        cast = [_in_labels(turn.ballot, known) for turn in read if turn.ballot is not None]
+        cast = [_in_labels(turn.ballot, called) for turn in read if turn.ballot is not None]
         mine = None
         if own is not None and own.reply is not None and view.own == "shown":
             sure = own.answer.confidence if own.answer else None
