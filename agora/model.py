@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from agora.records import Message, Reply
 
@@ -21,6 +21,8 @@ class Settings:
     Attributes:
         temperature: 0 is greedy.
         top_p: nucleus, 0 to 1.
+        top_k: only the so many likeliest tokens.
+        min_p: only tokens at least so likely, as a share of the likeliest, 0 to 1.
         max_tokens: most tokens to generate.
         seed: for models that sample reproducibly.
         stop: strings that end the answer.
@@ -35,6 +37,8 @@ class Settings:
     stop: tuple[str, ...] | None = None
     schema: Mapping[str, Any] | None = None
     logprobs: int | None = None
+    top_k: int | None = None
+    min_p: float | None = None
 
     def over(self, outer: Settings) -> Settings:
         """These settings where pinned, `outer`'s where not."""
@@ -44,7 +48,8 @@ class Settings:
 
     def seeded(self, seed: int) -> Settings:
         """These settings with another seed."""
-        return Settings(self.temperature, self.top_p, self.max_tokens, seed, self.stop, self.schema, self.logprobs)
+        return Settings(self.temperature, self.top_p, self.max_tokens, seed, self.stop, self.schema, self.logprobs,
+                        self.top_k, self.min_p)  # fmt: skip
 
     @property
     def pinned(self) -> dict[str, Any]:
@@ -83,26 +88,39 @@ class Model(Protocol):
         ...
 
 
+Prompt: TypeAlias = Sequence[int]
+"""What a model reads before its answer. Of a plain model these are token ids; an ensemble has a prompt of each member in
+it, as the members may write a conversation differently, and its length is that of all of them."""
+
+
 class TokenSession(Protocol):
     """A batch of sequences with their caches. Sequences may come and go between calls; none affects another."""
 
-    def new(self) -> int:
-        """Begin an empty sequence and give its slot."""
+    def new(self, prompt: Prompt = ()) -> int:
+        """Begin a sequence with a prompt, as the model's `encode` gives it, and give its slot. Nothing is read yet."""
         ...
 
-    def forward(self, batch: Sequence[tuple[int, Sequence[int]]]) -> NDArray[np.float32]:
+    def forward(
+        self, batch: Sequence[tuple[int, Sequence[int]]], *, every: bool = False
+    ) -> NDArray[np.floating[Any]]:
         """Append tokens to sequences; prefill and decoding are the same call.
 
         Args:
-            batch: (slot, token ids) pairs, at least one token each, each slot at most once.
+            batch: (slot, token ids) pairs, each slot at most once. The first time a sequence is in a batch its prompt
+                is read before the tokens, of which there may then be none.
+            every: give the logits after each of the tokens, not after the last alone.
 
         Returns:
-            Logits after the last token of each: (len(batch), vocabulary), float32.
+            Logits after the last token of each: (len(batch), vocabulary). With `every`, of each in turn those after
+            each of the tokens given, or after its prompt where none are given: (their number, vocabulary).
+
+        Raises:
+            ValueError: if a sequence would outgrow the context, or has nothing to read.
         """
         ...
 
     def crop(self, slot: int, length: int) -> None:
-        """Forget all but the first `length` tokens of a sequence."""
+        """Forget all but the prompt of a sequence and the first `length` tokens after it."""
         ...
 
     def free(self, slot: int) -> None:
@@ -112,7 +130,13 @@ class TokenSession(Protocol):
 
 @runtime_checkable
 class TokenModel(Model, Protocol):
-    """A model whose next-token logits can be read, and so combined."""
+    """A model whose next-token logits can be read, and so combined.
+
+    It may also have
+      * `tokenize(text) -> list[int]`: the tokens of a text that stands in an answer; default: the longest pieces of the
+        vocabulary;
+      * `context`: most tokens that a sequence can have, its prompt included.
+    """
 
     @property
     def vocabulary(self) -> Sequence[str]:
@@ -124,8 +148,8 @@ class TokenModel(Model, Protocol):
         """Ids that end an answer."""
         ...
 
-    def encode(self, messages: Sequence[Message]) -> list[int]:
-        """The prompt of a conversation, as token ids."""
+    def encode(self, messages: Sequence[Message]) -> Prompt:
+        """The prompt of a conversation."""
         ...
 
     def decode(self, tokens: Sequence[int]) -> str:
