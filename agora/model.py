@@ -89,8 +89,8 @@ class Model(Protocol):
 
 
 Prompt: TypeAlias = Sequence[int]
-"""What a model reads before its answer. Of a plain model these are token ids; an ensemble has a prompt of each member in
-it, as the members may write a conversation differently, and its length is that of all of them."""
+"""What a model reads before its answer. Of a plain model these are token ids; an ensemble has a prompt of each member
+in it, as the members may write a conversation differently, and its length is that of all of them."""
 
 
 class TokenSession(Protocol):
@@ -100,9 +100,7 @@ class TokenSession(Protocol):
         """Begin a sequence with a prompt, as the model's `encode` gives it, and give its slot. Nothing is read yet."""
         ...
 
-    def forward(
-        self, batch: Sequence[tuple[int, Sequence[int]]], *, every: bool = False
-    ) -> NDArray[np.floating[Any]]:
+    def forward(self, batch: Sequence[tuple[int, Sequence[int]]], *, every: bool = False) -> NDArray[np.floating[Any]]:
         """Append tokens to sequences; prefill and decoding are the same call.
 
         Args:
