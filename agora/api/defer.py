@@ -14,11 +14,11 @@ from agora import calls
 from agora.answers import objects
 from agora.api import cards
 from agora.api.cards import Card
-from agora.api.draft import Draft, Together
 from agora.api.route import NoChoice, named
 from agora.errors import BudgetError, InputError, ModelError, RequestError
 from agora.model import Model, Settings, derive_seed
 from agora.models.continuing import Extended
+from agora.models.draft import Draft, Together
 from agora.models.writers import bare, in_process
 from agora.prompts import template
 from agora.records import Message, Token

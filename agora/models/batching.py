@@ -355,9 +355,9 @@ class Decoder:
         loop, done = anyio.lowlevel.current_token().native_token, anyio.Event()
         tell = job.tell
         if tell is not None:
-            job.tell = lambda piece: _post(loop, partial(tell, piece))
+            job.tell = lambda piece: post(loop, partial(tell, piece))
         with self._lock:
-            self._waiting.append((job, lambda: _post(loop, done.set)))
+            self._waiting.append((job, lambda: post(loop, done.set)))
             if not self._running:
                 self._running = True
                 threading.Thread(target=self._run, name=f"agora {self._model.name}").start()
@@ -393,7 +393,7 @@ class Decoder:
                 done.pop(job)()
 
 
-def _post(loop: Any, call: Callable[[], object]) -> None:
+def post(loop: Any, call: Callable[[], object]) -> None:
     """Have an event loop, asyncio's or trio's, call something soon; nothing if it has ended meanwhile."""
     soon = getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon
     with suppress(RuntimeError):

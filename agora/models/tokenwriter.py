@@ -81,6 +81,29 @@ class TokenWriter:
         """
         return await self._thread(lambda gone: self._score(tuple(messages), text, more, ended, gone))
 
+    def look(self, messages: Sequence[Message], text: str) -> Logits:
+        """Logits after a text, (vocabulary,), in this thread.
+
+        Raises:
+            ContextError: if the text has outgrown the model's context.
+        """
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("it has been closed")
+            self._read = 0
+            self._meet(tuple(messages), text)
+            return self._logits()
+
+    @property
+    def read(self) -> int:
+        """How many tokens that the model did not write itself the last look took."""
+        return self._read
+
+    def keep(self, token: int, piece: str) -> None:
+        """Go on with a token after the text that was looked at last: it stays cut as the model would write it."""
+        with self._lock:
+            self._append(token, piece, own=True)
+
     def close(self) -> None:
         """Give the cache back; a thread that is still at work does so when it notices."""
         self._closed = True
@@ -264,22 +287,27 @@ class TokenWriter:
     # -- texts and tokens
 
     def _cut(self, text: str) -> list[int]:
-        """The tokens of what another has written."""
-        own: Callable[[str], Sequence[int]] | None = getattr(self._model, "tokenize", None)
-        if own is not None:
-            return list(own(text))
-        pieces, longest = _pieces(self._model)
-        found: list[int] = []
-        at = 0
-        while at < len(text):
-            for size in range(min(longest, len(text) - at), 0, -1):
-                if (token := pieces.get(text[at : at + size])) is not None:
-                    found.append(token)
-                    break
-            else:
-                size = 1
-            at += size
-        return found
+        return tokens_of(self._model, text)
+
+
+def tokens_of(model: TokenModel, text: str) -> list[int]:
+    """The tokens of a text that stands in an answer: by the model's own `tokenize`, if it has one, else the longest
+    pieces of its vocabulary; a character that is in none of them is left out."""
+    own: Callable[[str], Sequence[int]] | None = getattr(model, "tokenize", None)
+    if own is not None:
+        return list(own(text))
+    pieces, longest = pieces_of(model)
+    found: list[int] = []
+    at = 0
+    while at < len(text):
+        for size in range(min(longest, len(text) - at), 0, -1):
+            if (token := pieces.get(text[at : at + size])) is not None:
+                found.append(token)
+                break
+        else:
+            size = 1
+        at += size
+    return found
 
 
 def _common(a: Sequence[Any], b: Sequence[Any]) -> int:
@@ -293,12 +321,15 @@ def _common(a: Sequence[Any], b: Sequence[Any]) -> int:
 _known: WeakKeyDictionary[Any, tuple[Mapping[str, int], int]] = WeakKeyDictionary()
 
 
-def _pieces(model: TokenModel) -> tuple[Mapping[str, int], int]:
-    """The texts of a vocabulary, without what is no text (ends, beginnings, padding), and the length of the longest."""
+def pieces_of(model: TokenModel) -> tuple[Mapping[str, int], int]:
+    """The token of each text of a vocabulary, without what is no text (ends, beginnings, padding, parts of characters),
+    and the length of the longest."""
     if model not in _known:
         found: dict[str, int] = {}
         for token, text in enumerate(model.vocabulary):
-            if text and text not in found and token not in model.stop_tokens and model.decode([token]) == text:
+            if not text or text in found or token in model.stop_tokens or "\ufffd" in text:
+                continue
+            if model.decode([token]).strip() == text.strip():  # at the beginning of a text some leave out a space
                 found[text] = token
         _known[model] = (found, max(map(len, found), default=0))
     return _known[model]

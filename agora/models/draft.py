@@ -6,13 +6,18 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+
+import anyio.lowlevel
 
 from agora import calls
 from agora.errors import ContextError, MalformedError, ModelError
 from agora.model import Model, Settings
 from agora.models import endpoint
+from agora.models.batching import post
 from agora.models.continuing import Continues, Extended, Pause
 from agora.models.writers import bare, can_continue, in_process, writer
 from agora.records import Message, Reply, Token, Usage
@@ -61,6 +66,17 @@ class Draft:
     def spent(self) -> Usage:
         """What it has taken."""
         return sum((*self.took.values(), *(reply.usage for reply in self.asked)), Usage())
+
+    @contextmanager
+    def threaded(self) -> Iterator[None]:
+        """Within it the draft may grow in another thread; who listens is still told in this one."""
+        loop, listen = anyio.lowlevel.current_token().native_token, self._listen
+        if listen is not None:
+            self._listen = lambda told: post(loop, partial(listen, told))
+        try:
+            yield
+        finally:
+            self._listen = listen
 
     def writer(self, who: str) -> Continues:
         """A writer."""
@@ -236,7 +252,7 @@ class Together(ABC):
         draft = Draft(said, replace(settings, max_tokens=None, schema=None), limit, hands, begun)
         try:
             for who, model in self._writers.items():
-                hands[who] = writer(model, who, asked=not self._whole)
+                hands[who] = self._hand(who, model)
             try:
                 await self._write(draft)
             except ContextError as error:
@@ -283,6 +299,10 @@ class Together(ABC):
             route=self._route(draft),
             warnings=tuple(dict.fromkeys(draft.notes)),
         )
+
+    def _hand(self, who: str, model: Model) -> Continues:
+        """What writes for a member."""
+        return writer(model, who, asked=not self._whole)
 
     @abstractmethod
     async def _write(self, draft: Draft) -> None:
