@@ -165,8 +165,8 @@ class OverText(Together):
     before; of its cache all is kept that still agrees.
 
     A member behind a completions endpoint is asked for `ahead` tokens and their `top` alternatives at a time; as long
-    as what is chosen is what its server wrote no new request is made. At most that is a request for every token. What is
-    not among its alternatives has an unknown probability: 0 to an average, else the most that it can be. Members in
+    as what is chosen is what its server wrote no new request is made. At most that is a request for every token. What
+    is not among its alternatives has an unknown probability: 0 to an average, else the most that it can be. Members in
     this process are no calls.
 
     Args:
@@ -278,9 +278,12 @@ class OverText(Together):
 
         wanted = replace(draft.settings, temperature=0.0, top_p=None, top_k=None, min_p=None, seed=None, stop=None,
                          logprobs=self._top)  # fmt: skip
-        done = await draft.writer(who).extend(draft.messages, draft.text, tokens=1, settings=wanted, pause=pause)
+        done = await draft.writer(who).extend(draft.messages, draft.text, tokens=min(self._ahead, draft.left),
+                                              settings=wanted, pause=pause)  # fmt: skip
         draft.charge(who, done.usage)
         token = done.paused
+        if token is not None and ends and math.isnan(token.logprob):
+            return Look({END: 0.0}, -math.inf)  # an end of which the server says nothing is believed
         if token is None or math.isnan(token.logprob):
             raise RequestError(
                 "it does not say how likely its tokens are, which fusing goes by.",

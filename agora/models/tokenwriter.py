@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -87,9 +88,7 @@ class TokenWriter:
         Raises:
             ContextError: if the text has outgrown the model's context.
         """
-        with self._lock:
-            if self._closed:
-                raise RuntimeError("it has been closed")
+        with self._held():
             self._read = 0
             self._meet(tuple(messages), text)
             return self._logits()
@@ -101,7 +100,7 @@ class TokenWriter:
 
     def keep(self, token: int, piece: str) -> None:
         """Go on with a token after the text that was looked at last: it stays cut as the model would write it."""
-        with self._lock:
+        with self._held():
             self._append(token, piece, own=True)
 
     def close(self) -> None:
@@ -115,16 +114,24 @@ class TokenWriter:
             finally:
                 self._lock.release()
 
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """One thread at a time; the last gives the cache back if it has been closed meanwhile."""
+        try:
+            with self._lock:
+                if self._closed:
+                    raise RuntimeError("it has been closed")
+                yield
+        finally:
+            if self._closed:
+                self.close()
+
     async def _thread(self, work: Callable[[threading.Event], _T]) -> _T:
         gone = threading.Event()
 
         def locked() -> _T:
-            try:
-                with self._lock:
-                    return work(gone)
-            finally:
-                if self._closed:
-                    self.close()
+            with self._held():
+                return work(gone)
 
         try:
             return await anyio.to_thread.run_sync(locked, abandon_on_cancel=True)

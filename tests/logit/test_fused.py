@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from toys import CHARACTERS, END, Toy, ToySession, char, says
 
-from agora import Agent, Debate, Message, Moderator, Settings
+from agora import Agent, Debate, Message, Moderator, ScriptedModel, Settings
 from agora.api.defer import Nudged
 from agora.calls import Delta, scope
 from agora.errors import ContextError, InputError, MalformedError, ModelError, RequestError
@@ -455,8 +455,6 @@ def test_members_that_do_not_fit_together() -> None:
     with pytest.raises(InputError, match="at least two members"):
         fuse([char("a", "abc")])
     with pytest.raises(InputError, match="cannot be read in this process"):
-        from agora import ScriptedModel
-
         fuse([char("a", "abc"), ScriptedModel(["x"])])
     with pytest.raises(InputError, match="vocabularies"):
         drafted(char("a", "abc"), other)
