@@ -98,6 +98,8 @@ class Nudged(Together):
         InputError: if gamma is negative or no number, or a model cannot go on with a text.
     """
 
+    by_token = True
+
     def __init__(self, base: Model, nudger: Model, gamma: float = 0.4, *, name: str = "nudged") -> None:
         if not gamma >= 0:
             raise InputError(f"nudged: gamma is a probability, not {gamma}.")
@@ -137,6 +139,8 @@ class Deferred(Together):
     Raises:
         InputError: if the threshold is no number, or a model cannot go on with a text.
     """
+
+    by_token = True
 
     def __init__(
         self,

@@ -182,6 +182,8 @@ class OverText(Together):
             text.
     """
 
+    by_token = True
+
     def __init__(
         self,
         members: Sequence[Model] | Mapping[str, Model],
@@ -201,7 +203,7 @@ class OverText(Together):
             raise InputError("fuse: weights by perplexity need members that share a vocabulary.",
                              hint="Give weights as numbers.")  # fmt: skip
         self._weights = prompt_weights.given(weights, len(given), self.method.name)
-        self._top, self._ahead = top, ahead
+        self._top, self.chunk = top, ahead
         super().__init__(given, (), name, f"fused over text {self.method.name} {self._weights.tolist()} {top}")
 
     @property
@@ -214,7 +216,7 @@ class OverText(Together):
         inner, pinned = bare(model)
         if in_process(inner) and not hasattr(inner, "extend"):
             return TokenWriter(inner, pinned)  # type: ignore[arg-type]
-        return writer(model, who, chunk=self._ahead)
+        return writer(model, who, chunk=self.chunk)
 
     async def _write(self, draft: Draft) -> None:
         draw = np.random.default_rng(draft.settings.seed)
@@ -278,7 +280,7 @@ class OverText(Together):
 
         wanted = replace(draft.settings, temperature=0.0, top_p=None, top_k=None, min_p=None, seed=None, stop=None,
                          logprobs=self._top)  # fmt: skip
-        done = await draft.writer(who).extend(draft.messages, draft.text, tokens=min(self._ahead, draft.left),
+        done = await draft.writer(who).extend(draft.messages, draft.text, tokens=min(self.chunk, draft.left),
                                               settings=wanted, pause=pause)  # fmt: skip
         draft.charge(who, done.usage)
         token = done.paused

@@ -19,7 +19,7 @@ from agora.model import Model, Settings
 from agora.models import endpoint
 from agora.models.batching import post
 from agora.models.continuing import Continues, Extended, Pause
-from agora.models.writers import bare, can_continue, in_process, writer
+from agora.models.writers import CHUNK, bare, can_continue, in_process, writer
 from agora.records import Message, Reply, Token, Usage
 
 LIMIT = 512  # tokens of an answer where nothing else is said
@@ -195,6 +195,8 @@ class Together(ABC):
     """
 
     continues = True
+    by_token = False  # what is written next depends on how likely a member finds its next token
+    chunk = CHUNK
 
     def __init__(self, writers: Mapping[str, Model], asked: Sequence[Model], name: str, identity: str) -> None:
         for model in writers.values():
@@ -248,6 +250,8 @@ class Together(ABC):
             said[-1] = replace(said[-1], content=asked)
         limits = [bare(model)[1].max_tokens for model in self._writers.values()]
         limit = min((n for n in (settings.max_tokens, *limits) if n is not None), default=LIMIT)
+        if self.by_token and not self._whole and (stand_in := calls.current().stand_in) is not None:
+            return await self._rehearsed(said, begun, replace(settings, max_tokens=limit), stand_in)
         hands: dict[str, Continues] = {}
         draft = Draft(said, replace(settings, max_tokens=None, schema=None), limit, hands, begun)
         try:
@@ -299,6 +303,24 @@ class Together(ABC):
             route=self._route(draft),
             warnings=tuple(dict.fromkeys(draft.notes)),
         )
+
+    async def _rehearsed(
+        self, messages: Sequence[Message], begun: str, settings: Settings, stand_in: calls.StandIn
+    ) -> Reply:
+        """What an answer takes at the most, a request of each member for every token, or at the least."""
+        spent, last = Usage(), Reply("", model=self.name)
+        here = self.members
+        for who, model in self._writers.items():
+            if model not in here:
+                continue
+            tokens = stand_in.tokens(model, settings)
+            size = min(self.chunk, tokens)
+            for step in range(0, tokens, size if stand_in.frugal else 1):
+                text = begun + "lore" * step  # a token is taken to be four characters
+                wanted = replace(settings, max_tokens=size)
+                last = await calls.ask(model, [*messages, Message("assistant", text)], wanted, at=who)
+                spent += last.usage
+        return replace(last, model=self.name, usage=spent)
 
     def _hand(self, who: str, model: Model) -> Continues:
         """What writes for a member."""
