@@ -126,7 +126,7 @@ PROBABILITIES = st.lists(st.integers(1, 1000), min_size=6, max_size=6).map(lambd
     known=st.booleans(),
 )
 def test_what_is_provable_is_so(members: list[list[float]], weights: list[int], top: int, known: bool) -> None:
-    """Of each member only its likeliest pieces are seen; a certain choice is that of the whole, whatever the rest is."""
+    """Of each member only its likeliest pieces are seen; a certain choice is that of the whole all the same."""
     pieces = [*"abcdef"]
     looks = []
     for row in members:
