@@ -188,17 +188,36 @@ def timed(
     return row
 
 
-def pocket_speed(repeats: int) -> list[dict[str, float]]:
+def together(model: LocalModel, answers: int, prompt: int, new: int, repeats: int) -> dict[str, float]:
+    """Answers of one model decoded one after another, and all at once."""
+
+    def run(size: int) -> None:
+        for begin in range(0, answers, size):
+            asked = [[Message("user", f"{i} {prompt}")] for i in range(begin, begin + size)]
+            decode(model, [Job(messages, Settings(max_tokens=new), new) for messages in asked])
+
+    one, at_once = [cpu(lambda size=size: run(size), repeats)[0] for size in (1, answers)]  # type: ignore[misc]
+    longest = cpu(
+        lambda: decode(model, [Job([Message("user", f"0 {prompt}")], Settings(max_tokens=new), new)]), repeats
+    )
+    return {"answers": answers, "one by one": one, "at once": at_once, "one alone": longest[0]}
+
+
+def _pockets() -> list[Given]:
     from agora.models.pocket import WEIGHTS, network
 
-    models = [
+    return [
         Given(lambda name=name: network.Session(network.load(WEIGHTS / name)), len(PocketModel("sum").vocabulary))  # type: ignore[misc]
         for name in ("sum", "mul", "sort")
     ]
+
+
+def pocket_speed(repeats: int) -> list[dict[str, float]]:
+    models = _pockets()
     return [timed(models, batch, prompt, 64, repeats, 16 // batch) for batch in (1, 8) for prompt in (64, 300)]
 
 
-def llama_speed(quick: bool) -> list[dict[str, Any]]:
+def llama_speed(quick: bool) -> tuple[list[dict[str, Any]], dict[str, float]]:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, LogitsProcessor, LogitsProcessorList
 
@@ -247,15 +266,15 @@ def llama_speed(quick: bool) -> list[dict[str, Any]]:
             row["generate + processor"] = cpu(by_generate, repeats)[0]
             row["generate / alone"] = row["generate + processor"] / row["alone, sum"]
             rows.append(row)
-            print(json.dumps(row), file=sys.stderr)
-    return rows
+    return rows, together(models[0], 16, 64, 32, 1 if quick else 2)
 
 
 def speed(quick: bool) -> dict[str, Any]:
     found: dict[str, Any] = {"pocket": pocket_speed(1 if quick else 5)}
+    at_once = {"pocket": together(_pockets()[0], 16, 64, 64, 3)}
     if find_spec("torch") and find_spec("transformers"):
-        found["llama, 42M parameters"] = llama_speed(quick)
-    return found
+        found["llama, 42M parameters"], at_once["llama, 42M parameters"] = llama_speed(quick)
+    return {"fused": found, "at once": at_once}
 
 
 # ---- both -------------------------------------------------------------------------------------------------------
@@ -277,7 +296,7 @@ def show(data: dict[str, Any]) -> None:
                 f"{interval(row['minus best'], '+')} | {interval(row['minus self-consistency'], '+')} |"
             )
         print()
-    for name, rows in data.get("speed", {}).items():
+    for name, rows in data.get("speed", {}).get("fused", {}).items():
         print(f"{name}: CPU seconds on one thread; ratios to the three alone, median (spread)\n")
         print("| batch | prompt | new | three alone | average | product | ratio | ratio, product | generate |")
         print("|---|---|---|---|---|---|---|---|---|")
@@ -289,6 +308,11 @@ def show(data: dict[str, Any]) -> None:
                 f"{row['product']:.2f} | {' | '.join(ratios)} | {beside} |"
             )
         print()
+    for name, row in data.get("speed", {}).get("at once", {}).items():
+        print(
+            f"{name}: {row['answers']} answers of one model, CPU s: {row['one by one']:.2f} one by one, "
+            f"{row['at once']:.2f} at once, {row['one alone']:.2f} one alone"
+        )
 
 
 def main() -> None:
