@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def decode(raw: Bytes, dtype: str, out: Floats) -> None:
 
 
 def encode(values: Floats, dtype: str, out: Bytes, bits: NDArray[np.uint32]) -> None:
-    """Round floats to `dtype` and write their bytes into `out`; there must be no NaN among them.
+    """Round floats to `dtype` and write their bytes into `out`.
 
     Args:
         values: float32 or float64.
@@ -65,8 +66,11 @@ def encode(values: Floats, dtype: str, out: Bytes, bits: NDArray[np.uint32]) -> 
         bits: scratch of as many elements.
 
     Raises:
-        InputError: if a finite value is too large for the type.
+        InputError: if a finite value is too large for the type, or one is no number.
     """
+    highest = values.max(initial=0)
+    if math.isnan(highest):
+        raise InputError("the result would hold NaN, of infinite values in the models.", hint="Leave that model out.")
     if dtype == "BF16":
         single = values if values.dtype == np.float32 else _to_odd(values)
         own = np.ascontiguousarray(single).view(np.uint32)
@@ -75,7 +79,7 @@ def encode(values: Floats, dtype: str, out: Bytes, bits: NDArray[np.uint32]) -> 
         np.add(bits, 0x7FFF, out=bits)
         np.add(bits, own, out=bits)
         out.view("<u2")[:] = bits.view(np.uint16)[1::2]  # the high half: this machine is little-endian
-        if values.dtype == np.float32 and not _suspicious(single):
+        if highest < 3.3e38 and values.min(initial=0) > -3.3e38:
             return
         target: Floats = np.left_shift(out.view("<u2"), 16, dtype=np.uint32).view(np.float32)
     else:
@@ -86,11 +90,6 @@ def encode(values: Floats, dtype: str, out: Bytes, bits: NDArray[np.uint32]) -> 
             return
     if np.isinf(target).any() and bool((np.isinf(target) & np.isfinite(values)).any()):
         raise InputError(f"a merged value is too large for {TORCH[dtype]}.", hint="Use `dtype: float32`.")
-
-
-def _suspicious(values: Floats) -> bool:
-    """Whether a value is so large that bfloat16 may have none for it."""
-    return bool(len(values)) and (float(values.max()) > 3.3e38 or float(values.min()) < -3.3e38)
 
 
 def _to_odd(values: Floats) -> Floats:

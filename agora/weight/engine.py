@@ -131,11 +131,11 @@ class Engine:
                 return
             chunk = Chunk(x, start, min(step, x.size - start))
             values = kernel(chunk)
-            if math.isnan(values.max()):
-                raise InputError(f"the merged tensor '{x.name[:80]}' would hold NaN, of infinite values in the models.",
-                                 hint="Leave that model out.")  # fmt: skip
             raw = x.scratch.take("out", chunk.size * size, np.uint8)
-            encode(values, job.output.dtype, raw, x.scratch.take("bits", chunk.size, np.uint32))
+            try:
+                encode(values, job.output.dtype, raw, x.scratch.take("bits", chunk.size, np.uint32))
+            except InputError as error:
+                raise InputError(f"tensor '{x.name[:80]}': {error.message}", hint=error.hint) from None
             self.writer.write(x.name, start * size, raw)
             self._count(len(raw))
 

@@ -54,7 +54,7 @@ def largest(
         size: elements of each.
         counts: k of each, 0 to `size`.
         pieces: gives (start, magnitudes of each), from the beginning to the end; read as often as it takes.
-        sample: magnitudes of each over (start, count).
+        sample: magnitudes of each over (start, count), fewer where a tensor ends.
     """
     cuts: list[Cut | None] = [NOTHING if not k else ALL if k >= size else None for k in counts]
     wanted = [i for i, cut in enumerate(cuts) if cut is None]
@@ -62,11 +62,16 @@ def largest(
         return [cut for cut in cuts if cut is not None]
     brackets = _brackets(size, [counts[i] for i in wanted], wanted, sample)
     finders = {i: _Finder(counts[i], *bracket) for i, bracket in zip(wanted, brackets, strict=True)}
+    below, over = np.empty(0, np.bool_), np.empty(0, np.bool_)
+    longest = 0
     for start, magnitudes in pieces():
+        n = len(magnitudes[0])
+        if n > len(below):
+            below, over, longest = np.empty(n, np.bool_), np.empty(n, np.bool_), n
         for i, finder in finders.items():
-            finder.feed(start, magnitudes[i])
+            finder.feed(start, magnitudes[i], below[:n], over[:n])
     for i, finder in finders.items():
-        cuts[i] = finder.cut()
+        cuts[i] = finder.cut(lambda start, i=i: sample(start, longest)[i])  # type: ignore[misc]
     missed = [i for i in wanted if cuts[i] is None]
     if missed:
         for i, cut in zip(missed, _by_bits([counts[i] for i in missed], missed, pieces), strict=True):
@@ -96,36 +101,64 @@ def _brackets(
 
 
 class _Finder:
-    """Counts above a bracket, holds what lies in it."""
+    """Counts above a bracket, counts what equals its ends, block by block, and holds what lies inside it.
+
+    The ends are counted apart because differences of bfloat16 weights are coarse: a tenth of them may be equal.
+    """
 
     def __init__(self, k: int, low: float, high: float) -> None:
         self.k, self.low, self.high = k, low, high
         self.above = self.inside = 0
+        self.starts: list[int] = []
+        self.equal: dict[float, list[int]] = {low: [], high: []}
         self.values: list[Floats] = []
         self.places: list[NDArray[np.int64]] = []
 
-    def feed(self, start: int, magnitudes: Floats) -> None:
-        self.above += int(np.count_nonzero(magnitudes > self.high))
-        if self.inside > HELD:
+    def feed(self, start: int, magnitudes: Floats, below: NDArray[np.bool_], over: NDArray[np.bool_]) -> None:
+        self.starts.append(start)
+        np.greater(magnitudes, self.high, out=over)
+        self.above += int(np.count_nonzero(over))
+        for end, counts in self.equal.items():
+            counts.append(int(np.count_nonzero(np.equal(magnitudes, end, out=over))))
+        if self.inside > HELD or self.low == self.high:
             return
-        if self.low < 0 and self.high == float("inf"):
-            places = np.arange(len(magnitudes))
-        else:
-            places = np.flatnonzero((magnitudes >= self.low) & (magnitudes <= self.high))
+        np.greater(magnitudes, self.low, out=below)
+        np.less(magnitudes, self.high, out=over)
+        places = np.flatnonzero(np.logical_and(below, over, out=below))
         self.inside += len(places)
         self.values.append(magnitudes[places])
         self.places.append(places + start)
         if self.inside > HELD:
             self.values, self.places = [], []
 
-    def cut(self) -> Cut | None:
-        left = self.k - self.above  # to be taken from inside the bracket
-        if self.inside > HELD or not 0 < left <= self.inside:
+    def cut(self, reread: Callable[[int], Floats]) -> Cut | None:
+        left = self.k - self.above  # to be taken from the bracket
+        if left <= 0:
             return None
-        values, places = np.concatenate(self.values), np.concatenate(self.places)
-        threshold = np.partition(values, len(values) - left)[len(values) - left]
-        equal = left - int(np.count_nonzero(values > threshold))
-        return Cut(float(threshold), int(places[values == threshold][equal - 1]) + 1)
+        for end in (self.high, None, self.low):
+            if end is not None:
+                if left <= (count := sum(self.equal[end])):
+                    return self._tie(end, left, reread)
+                left -= count
+                if self.low == self.high:
+                    return None
+            elif self.inside > HELD:
+                return None
+            elif left <= self.inside:
+                values, places = np.concatenate(self.values), np.concatenate(self.places)
+                threshold = np.partition(values, len(values) - left)[len(values) - left]
+                equal = left - int(np.count_nonzero(values > threshold))
+                return Cut(float(threshold), int(places[values == threshold][equal - 1]) + 1)
+            else:
+                left -= self.inside
+        return None
+
+    def _tie(self, end: float, left: int, reread: Callable[[int], Floats]) -> Cut:
+        sums = np.cumsum(self.equal[end])
+        block = int(np.searchsorted(sums, left))
+        left -= int(sums[block - 1]) if block else 0
+        start = self.starts[block]
+        return Cut(end, start + int(np.flatnonzero(reread(start) == end)[left - 1]) + 1)
 
 
 def _by_bits(counts: Sequence[int], wanted: Sequence[int], pieces: Callable[[], Pieces]) -> list[Cut]:

@@ -41,10 +41,9 @@ def weighted(coefficients: Sequence[float], base: float = 0.0) -> Kernel:
 
     def kernel(chunk: Chunk) -> Floats:
         out, first = chunk.scratch("sum"), read(chunk, main)
-        if affine:
-            np.copyto(out, first)
-        else:
+        if not affine:
             np.multiply(first, every[main], out=out)
+        so_far = first if affine else out
         for i, coefficient in enumerate(every):
             if i == main or coefficient == 0:
                 continue
@@ -55,8 +54,9 @@ def weighted(coefficients: Sequence[float], base: float = 0.0) -> Kernel:
                 np.multiply(term, coefficient, out=term)
             else:
                 np.multiply(values, coefficient, out=term)
-            np.add(out, term, out=out)
-        return out
+            np.add(so_far, term, out=out)
+            so_far = out
+        return so_far
 
     return kernel
 

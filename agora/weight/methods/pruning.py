@@ -32,7 +32,9 @@ def cuts_of(x: Tensors, counts: Sequence[int]) -> list[Cut]:
         for block in x.blocks():
             yield block.start, _magnitudes(block, len(x.models))
 
-    return largest(x.size, counts, pieces, lambda start, n: _magnitudes(Chunk(x, start, n), len(x.models)))
+    return largest(
+        x.size, counts, pieces, lambda start, n: _magnitudes(Chunk(x, start, min(n, x.size - start)), len(x.models))
+    )
 
 
 def cuts_everywhere(x: Tensors, density: Sequence[float]) -> list[Cut]:

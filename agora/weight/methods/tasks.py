@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -59,25 +60,45 @@ def combined(
 
 def _elected(chunk: Chunk, deltas: Sequence[Floats], weight: Sequence[float], out: Floats, mean: bool) -> None:
     """The sum of those differences that have the sign of the sum of all, + where that is 0; or their mean."""
-    sign, total, agrees = chunk.scratch("sign"), chunk.scratch("total"), chunk.scratch("agrees", np.bool_)
+    sign, agrees = chunk.scratch("sign"), chunk.scratch("agrees", np.bool_)
     sign[:] = 0
     for delta in deltas:
         np.add(sign, delta, out=sign)
     np.add(sign, 0.0, out=sign)  # -0 becomes 0
-    np.copysign(1.0, sign, out=sign, dtype=sign.dtype)
+    kind: Any = np.uint32 if sign.dtype == np.float32 else np.uint64
+    minus = sign.view(kind)
+    np.bitwise_and(minus, kind(1 << (8 * sign.itemsize - 1)), out=minus)  # what turns the elected sign into +
+    table = _sums(weight, sign.dtype) if mean and len(weight) <= 8 else None
+    code, total = chunk.scratch("code", np.uint8), chunk.scratch("total")
+    code[:] = 0
     total[:] = 0
-    for delta, share in zip(deltas, weight, strict=True):
-        np.multiply(delta, sign, out=delta)
+    for i, (delta, share) in enumerate(zip(deltas, weight, strict=True)):
+        np.bitwise_xor(delta.view(kind), minus, out=delta.view(kind))
         if mean:
             np.greater(delta, 0, out=agrees)
-            np.add(total, np.multiply(agrees, share, out=chunk.scratch("term"), dtype=total.dtype), out=total)
+            if table is not None:
+                np.bitwise_or(code, np.left_shift(agrees.view(np.uint8), i, out=agrees.view(np.uint8)), out=code)
+            else:
+                np.add(total, np.multiply(agrees, share, out=chunk.scratch("term"), dtype=total.dtype), out=total)
         np.maximum(delta, 0, out=delta)
         np.add(out, delta, out=out)
-    np.multiply(out, sign, out=out)
     if mean:
-        np.equal(total, 0, out=agrees)
-        np.add(total, agrees, out=total)  # nobody: 0 / 1
+        if table is not None:
+            np.take(table, code, out=total, mode="clip")
+        else:
+            np.add(total, np.equal(total, 0, out=agrees), out=total)  # nobody: 0 / 1
         np.divide(out, total, out=out)
+    np.bitwise_xor(out.view(kind), minus, out=out.view(kind))
+
+
+def _sums(weight: Sequence[float], dtype: Any) -> Floats:
+    """The sum of the weights of every set of models, the i-th in it where bit i is set; 1 where that is 0."""
+    sets = np.arange(1 << len(weight))
+    sums = np.zeros(len(sets), dtype)
+    for i, share in enumerate(weight):
+        sums += ((sets >> i) & 1).astype(dtype) * dtype.type(share)
+    sums[sums == 0] = 1
+    return sums
 
 
 @method("task_arithmetic", paper="Ilharco et al., arXiv:2212.04089", needs="chunk", base="required")
