@@ -13,11 +13,11 @@ import numpy as np
 
 from agora.errors import InputError
 from agora.weight.checkpoint import Checkpoint
-from agora.weight.dtypes import SIZES, Floats, encode
+from agora.weight.dtypes import FLOATS, SIZES, Floats, decode, encode
 from agora.weight.methods import Copy, Rows, Whole
 from agora.weight.plan import Job
 from agora.weight.sources import FileSource, Scratch, Source
-from agora.weight.tensors import Chunk, Tensors
+from agora.weight.tensors import Chunk, Tensors, no_nan
 from agora.weight.writer import Writer
 
 CHUNK = 1 << 16  # elements: what a few models hold of a chunk stays in a core's own cache
@@ -83,6 +83,10 @@ class Engine:
         if scratch is None:
             scratch = self._own.scratch = Scratch()
         scratch.blocks.clear()
+        with np.errstate(all="ignore"):  # what comes out as no number, or too large, is found when it is written
+            self._dispatch(job, scratch)
+
+    def _dispatch(self, job: Job, scratch: Scratch) -> None:
         if job.copied:
             self._copy(job, scratch)
             return
@@ -149,6 +153,10 @@ class Engine:
             count = min(step, total - start) * size
             raw, other = scratch.take("copy", count, np.uint8), scratch.take("other", count, np.uint8)
             job.models[0].raw(start, raw)
+            if job.output.dtype in FLOATS:
+                values = scratch.take("values", count // size, np.float64 if size == 8 else np.float32)
+                decode(raw, job.output.dtype, values)
+                no_nan(values, job.models[0].label, job.output.name)
             for source in job.models[1:]:
                 source.raw(start, other)
                 if not np.array_equal(raw, other):

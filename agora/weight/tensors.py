@@ -18,6 +18,16 @@ from agora.weight.sources import BLOCK, Scratch, Source
 Gram = NDArray[np.float64]
 
 
+def no_nan(values: Floats, label: str, name: str) -> None:
+    """See that all values are numbers; the largest of numbers with a NaN among them is NaN.
+
+    Raises:
+        InputError: if not.
+    """
+    if values.size and math.isnan(values.max()):
+        raise InputError(f"{label}: tensor '{name[:80]}' holds NaN.", hint="Leave this model out.")
+
+
 class Chunk:
     """A run of elements of a tensor and what the models hold there.
 
@@ -62,8 +72,7 @@ class Chunk:
     def _read(self, source: Source, key: Any) -> Floats:
         out = self.of.scratch.take(key, self.size, self.of.dtype)
         source.read(self.start, out, self.of.scratch)
-        if self.size and math.isnan(out.max()):  # the largest of numbers with a NaN among them is NaN
-            raise InputError(f"{source.label}: tensor '{self.of.name[:80]}' holds NaN.", hint="Leave this model out.")
+        no_nan(out, source.label, self.of.name)
         return out
 
 
@@ -143,6 +152,5 @@ class Tensors:
         """All of a tensor; of the working type. For methods that need matrices."""
         out = np.empty(self.size, self.dtype)
         source.read(0, out, self.scratch)
-        if self.size and math.isnan(out.max()):
-            raise InputError(f"{source.label}: tensor '{self.name[:80]}' holds NaN.", hint="Leave this model out.")
+        no_nan(out, source.label, self.name)
         return out.reshape(self.shape)
