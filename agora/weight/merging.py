@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from agora.errors import InputError
-from agora.weight import folder, plan
+from agora.weight import folder, plan, tokens
 from agora.weight.checkpoint import Checkpoint
 from agora.weight.engine import Engine, Progress
 from agora.weight.parents import Parent, find
 from agora.weight.recipe import Recipe, read_recipe
-from agora.weight.writer import SHARD, Writer, copied
+from agora.weight.vocabulary import Vocabulary
+from agora.weight.writer import SHARD, Writer
 
 
 @dataclass(frozen=True)
@@ -82,20 +83,19 @@ def merge(
     try:
         for reference in read.references():
             parents[reference] = Parent(reference, beside, folders)
-        tokenizer = {
-            name: parents[read.references()[0]].checkpoint.inside(name)
-            for name in folder.TOKENIZER
-            if (parents[read.references()[0]].folder / name).exists()
-        }
-        made = plan.make(read, parents, plan.Rows())
+        notes: list[str] = []
+        chosen = tokens.choose(read, parents, notes)
+        made = plan.make(read, parents, Vocabulary(chosen, parents, read.base_model))
+        made.notes.extend(notes)
         for job in made.jobs:
             for paths in job.files.values():
                 for path in paths:
                     if path not in files:
                         files[path] = Checkpoint(find(path, beside, folders))
         small = folder.small_files(
-            read, parents, layers=made.layers, dtypes=[job.output.dtype for job in made.jobs], vocabulary=None,
-            tokenizer=copied(tokenizer), notes=made.notes, name=out.name,
+            read, parents, layers=made.layers, dtypes=[job.output.dtype for job in made.jobs],
+            vocabulary=None if chosen.ids is None else chosen.rows,
+            tokenizer=chosen.files, notes=made.notes, name=out.name,
         )  # fmt: skip
         with Writer(out, [job.output for job in made.jobs], overwrite=overwrite, shard=shard) as writer:
             engine = Engine(made.jobs, writer, files, seed=read.seed, chunk=chunk, threads=threads, progress=progress)

@@ -97,7 +97,11 @@ def make(recipe: Recipe, parents: Mapping[str, Parent], rows: Rows) -> Made:
         InputError: if the models do not fit each other or the method, or a parameter is missing.
     """
     method = methods.get(recipe.merge_method)
-    notes: list[str] = []
+    notes = [
+        f"'{name}' changes nothing here."
+        for name in methods.registry.IGNORED
+        if any(name in held for held in recipe.settings())
+    ]
     jobs: list[Job] = []
     layers = None
     modules = recipe.modules or {"default": Module(models=recipe.models, slices=recipe.slices)}

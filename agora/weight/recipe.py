@@ -121,12 +121,28 @@ class Recipe(Strict):
     def references(self) -> list[str]:
         """All models it names, each once, in its order."""
         found = [self.base_model] if self.base_model else []
+        named = self.tokenizer.source if self.tokenizer else self.tokenizer_source
         every: list[Recipe | Module] = [self, *(self.modules or {}).values()]
         for part in every:
             found += [member.model for member in part.models or ()]
             for one in part.slices or ():
                 found += [source.model for source in one.sources] + ([one.base_model] if one.base_model else [])
+        found += [named] if named and named not in ("union", "base") else []
+        for token in (self.tokenizer.tokens if self.tokenizer else None) or {}:
+            source = (self.tokenizer.tokens or {})[token].source if self.tokenizer else None
+            source = source.get("model") if isinstance(source, dict) else source
+            found += [str(_reference(source))] if source is not None else []
         return list(dict.fromkeys(found))
+
+    def settings(self) -> list[Settings]:
+        """All settings of parameters in it."""
+        every: list[Settings | None] = [self.parameters]
+        parts: list[Recipe | Module] = [self, *(self.modules or {}).values()]
+        for part in parts:
+            every += [part.parameters, *(member.parameters for member in part.models or ())]
+            for one in part.slices or ():
+                every += [one.parameters, *(source.parameters for source in one.sources)]
+        return [settings for settings in every if settings]
 
     def to_yaml(self) -> str:
         """Itself as YAML."""
@@ -229,14 +245,19 @@ def _recipe(data: Mapping[str, Any], file: str | None) -> Recipe:
         first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
         place = [str(part) for part in first["loc"] if not str(part).endswith("]")]
         if first["type"] == "extra_forbidden":
-            kinds = (Recipe, Member, SliceSource, Slice, Module, TokenizerSpec, Token)
-            known = sorted({name for kind in kinds for name in kind.model_fields})
-            near = difflib.get_close_matches(place[-1], known, 1)
+            inner = [_KINDS[part] for part in place[:-1] if part in _KINDS]
+            near = difflib.get_close_matches(place[-1], (inner[-1] if inner else Recipe).model_fields, 1)
             hint = f"Did you mean '{near[0]}'?" if near else None
             raise ConfigError(f"there is no key '{'.'.join(place)[:80]}'.", file=file, hint=hint) from error
         what = first["msg"].removeprefix("Value error, ")
         where = f"{'.'.join(place)[:80]}: " if place else ""
         raise ConfigError(f"{where}{what[:1].lower()}{what[1:].rstrip('.')}.", file=file) from error
+
+
+_KINDS: dict[str, type[Strict]] = {
+    "models": Member, "sources": SliceSource, "slices": Slice, "modules": Module, "tokenizer": TokenizerSpec,
+    "tokens": Token,
+}  # fmt: skip
 
 
 def _known(recipe: Recipe) -> None:
@@ -249,15 +270,8 @@ def _known(recipe: Recipe) -> None:
     for name in (recipe.dtype, recipe.out_dtype):
         if name is not None:
             dtype_of(name)
-    every: list[Settings | None] = [recipe.parameters]
-    parts: list[Recipe | Module] = [recipe, *(recipe.modules or {}).values()]
-    for part in parts:
-        every.append(part.parameters)
-        every += [member.parameters for member in part.models or ()]
-        for one in part.slices or ():
-            every += [one.parameters, *(source.parameters for source in one.sources)]
-    for settings in every:
-        for name in settings or ():
+    for settings in recipe.settings():
+        for name in settings:
             if name not in method.parameters and name not in methods.registry.IGNORED:
                 near = difflib.get_close_matches(name, method.parameters, 1)
                 listed = ", ".join(method.parameters) or "none"

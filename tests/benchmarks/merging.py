@@ -53,7 +53,8 @@ from mergekit.config import MergeConfiguration
 from mergekit.merge import run_merge
 from mergekit.options import MergeOptions
 recipe = MergeConfiguration.model_validate(yaml.safe_load(open(sys.argv[1])))
-run_merge(recipe, sys.argv[2], MergeOptions(copy_tokenizer=False, write_model_card=False, lazy_unpickle=True, quiet=True))
+quiet = MergeOptions(copy_tokenizer=False, write_model_card=False, lazy_unpickle=True, quiet=True)
+run_merge(recipe, sys.argv[2], quiet)
 """
 
 

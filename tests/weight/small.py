@@ -27,7 +27,7 @@ def raw(values: Any, dtype: str) -> bytes:
 def bf16(values: Any) -> np.ndarray:
     """Rounded to bfloat16, to nearest even, by integer arithmetic on the exact value."""
     wide = np.asarray(values, np.float64)
-    mantissa, exponent = np.frexp(wide)
+    exponent = np.frexp(wide)[1]
     unit = np.ldexp(1.0, np.maximum(exponent, -125) - 8)
     return (np.round(wide / unit) * unit).astype(np.float32)
 
@@ -39,7 +39,11 @@ def file(path: Path, tensors: Mapping[str, Any], dtypes: Mapping[str, str] | str
     for name, values in tensors.items():
         dtype = dtypes if isinstance(dtypes, str) else dtypes.get(name, "F32")
         data = raw(values, dtype)
-        header[name] = {"dtype": dtype, "shape": list(np.shape(values)), "data_offsets": [len(body), len(body) + len(data)]}
+        header[name] = {
+            "dtype": dtype,
+            "shape": list(np.shape(values)),
+            "data_offsets": [len(body), len(body) + len(data)],
+        }
         body += data
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)

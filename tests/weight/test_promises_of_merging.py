@@ -165,8 +165,10 @@ def test_a_tied_output_matrix_stands_for_itself(tmp_path: Path) -> None:
     np.testing.assert_array_equal(small.content(tmp_path / "two")["lm_head.weight"], embedding + 1)
 
 
-@given(hnp.arrays(np.float32, st.integers(1, 50), elements=st.floats(width=32, allow_nan=False, allow_infinity=False,
-                                                                      min_value=-(2.0**127), max_value=2.0**127)))  # fmt: skip
+SINGLE = st.floats(width=32, allow_nan=False, allow_infinity=False, min_value=-(2.0**127), max_value=2.0**127)
+
+
+@given(hnp.arrays(np.float32, st.integers(1, 50), elements=SINGLE))
 def test_bfloat16_is_rounded_to_nearest_even(values: np.ndarray) -> None:
     raw, back = np.empty(2 * len(values), np.uint8), np.empty(len(values), np.float32)
     encode(values, "BF16", raw, np.empty(len(values), np.uint32))
