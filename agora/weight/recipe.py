@@ -26,7 +26,7 @@ class Strict(BaseModel):
 
 def _reference(value: Any) -> Any:
     """mergekit also writes references as mappings: {model: {path: a}, lora: {path: b}}."""
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and "kind" not in value:
         parts = []
         for key in ("model", "lora"):
             part = value.get(key)
