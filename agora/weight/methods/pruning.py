@@ -20,7 +20,7 @@ def masked(keep: Keep) -> Prune:
     def prune(chunk: Chunk, i: int, delta: Floats) -> None:
         mask = keep(chunk, i, delta)
         if mask is not None:
-            np.multiply(delta, mask, out=delta)
+            chunk.drop(delta, mask)
 
     return prune
 
@@ -131,7 +131,7 @@ def at_random(x: Tensors, density: Sequence[float], rescale: str | bool) -> Prun
     def prune(chunk: Chunk, i: int, delta: Floats) -> None:
         mask = keep(chunk, i, delta)
         if mask is not None:
-            np.multiply(delta, mask, out=delta)
+            chunk.drop(delta, mask)
             np.multiply(delta, scale[i], out=delta)
 
     return prune
@@ -164,7 +164,7 @@ def at_random_by_size(x: Tensors, density: Sequence[float], epsilon: Sequence[fl
         mask = keep(chunk, i, delta)
         if mask is None:
             return
-        np.multiply(delta, mask, out=delta)
+        chunk.drop(delta, mask)
         if rule == "p" and density[i] > 0:
             factor = 1 / density[i] if epsilon[i] == 0 else (1 / chances[i]).astype(x.dtype)
             np.multiply(delta, factor, out=delta)
