@@ -209,3 +209,8 @@ def test_beside_peft(tmp_path: Path) -> None:
         fresh = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "base")
         ours = peft.PeftModel.from_pretrained(fresh, tmp_path / kind)(ids).logits.detach()
         np.testing.assert_allclose(ours.numpy(), theirs.numpy(), atol=2e-5, err_msg=kind)
+
+
+def test_an_adapter_alone_is_no_model(pair: list[str], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="lora_concat"):
+        merge({"linear": pair}, tmp_path / "out")

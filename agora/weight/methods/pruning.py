@@ -46,16 +46,18 @@ def cuts_everywhere(x: Tensors, density: Sequence[float]) -> list[Cut]:
         if any(len(one.models) != k for one in every):
             raise InputError("`trim: global` needs the same models in every tensor.", hint="Use `trim: tensor`.")
         starts = np.array([one.place for one in every])
+        widest = np.result_type(*(one.dtype for one in every))  # bits are compared, so they must be of one type
 
         def pieces() -> Iterator[tuple[int, list[Floats]]]:
             for one in every:
                 for block in one.blocks():
-                    yield one.place + block.start, _magnitudes(block, k)
+                    yield one.place + block.start, [m.astype(widest, copy=False) for m in _magnitudes(block, k)]
 
         def sample(start: int, n: int) -> list[Floats]:
             one = every[int(np.searchsorted(starts, start, "right")) - 1]
             first = start - one.place
-            return _magnitudes(Chunk(one, first, min(n, one.size - first)), k)
+            found = _magnitudes(Chunk(one, first, min(n, one.size - first)), k)
+            return [m.astype(widest, copy=False) for m in found]
 
         return largest(size, [count_of(d, size) for d in density], pieces, sample)
 
