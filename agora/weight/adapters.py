@@ -1,0 +1,117 @@
+"""LoRA adapters on disk: factors by module, scaling folded in, and a base with one on it as a source of tensors."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from agora.errors import InputError
+from agora.weight.checkpoint import Checkpoint
+from agora.weight.dtypes import Floats
+from agora.weight.methods.lora import Factors
+from agora.weight.sources import BlockSource, FileSource, Scratch, Source
+
+_KEY = re.compile(r"^(?:base_model\.model\.)?(.+)\.(lora_A|lora_B|lora_embedding_A|lora_embedding_B)(?:\.weight)?$")
+_REFUSED = {"use_dora": "DoRA", "use_qalora": "QA-LoRA", "lora_bias": "biases of its own"}
+
+
+class Adapter:
+    """A LoRA adapter: a folder with adapter_config.json and adapter_model.safetensors.
+
+    Raises:
+        InputError: if it cannot be read, or is of a kind whose change is no plain product of factors.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.checkpoint = Checkpoint(self.folder)
+        self.config = self.checkpoint.json("adapter_config.json")
+        if not self.config:
+            raise InputError(f"{folder}: an adapter needs adapter_config.json.")
+        if str(self.config.get("peft_type", "LORA")).upper() != "LORA":
+            raise InputError(f"{folder}: only LoRA adapters can be merged, not {str(self.config['peft_type'])[:20]}.")
+        for key, what in _REFUSED.items():
+            if self.config.get(key):
+                raise InputError(f"{folder}: an adapter with {what} cannot be merged exactly.")
+        if self.config.get("bias", "none") != "none":
+            raise InputError(f"{folder}: an adapter that trains biases cannot be merged exactly.")
+        self._keys: dict[str, dict[str, str]] = {}
+        self.saved: dict[str, str] = {}  # whole tensors that the adapter brings along, by the name in the base
+        for key in self.checkpoint:
+            found = _KEY.match(key)
+            if found:
+                self._keys.setdefault(found[1], {})[found[2]] = key
+            else:
+                name = key.removeprefix("base_model.model.").replace(".modules_to_save.default", "")
+                self.saved[name.replace(".modules_to_save", "")] = key
+        for module, keys in self._keys.items():
+            if set(keys) not in ({"lora_A", "lora_B"}, {"lora_embedding_A", "lora_embedding_B"}):
+                raise InputError(f"{folder}: module '{module[:80]}' has but one of two factors.")
+
+    @property
+    def modules(self) -> list[str]:
+        """Names of the modules it changes."""
+        return sorted(self._keys)
+
+    def factors(self, module: str) -> Factors:
+        """The factors of a module, read now.
+
+        Raises:
+            InputError: if they do not fit each other.
+        """
+        keys = self._keys[module]
+        embedding = "lora_embedding_A" in keys
+        a = self.checkpoint.tensor(keys["lora_embedding_A" if embedding else "lora_A"])
+        b = self.checkpoint.tensor(keys["lora_embedding_B" if embedding else "lora_B"])
+        if a.ndim != 2 or b.ndim != 2 or b.shape[1] != a.shape[0]:
+            raise InputError(f"{self.folder}: the factors of '{module[:80]}' do not fit each other.")
+        rank = self._pattern("rank_pattern", module, self.config.get("r") or a.shape[0])
+        alpha = self._pattern("alpha_pattern", module, self.config.get("lora_alpha") or rank)
+        if rank != a.shape[0] or rank < 1:
+            raise InputError(f"{self.folder}: '{module[:80]}' has rank {a.shape[0]}, its configuration says {rank:g}.")
+        scaling = alpha / rank**0.5 if self.config.get("use_rslora") else alpha / rank
+        return Factors(a, b, scaling, embedding or bool(self.config.get("fan_in_fan_out")))
+
+    def _pattern(self, key: str, module: str, default: float) -> float:
+        patterns = self.config.get(key) or {}
+        for pattern, value in patterns.items():
+            if module == pattern or module.endswith(f".{pattern}"):
+                return float(value)
+        return float(default)
+
+    def changed(self) -> set[str]:
+        """Names of the tensors of a base that it changes."""
+        return {f"{module}.weight" for module in self._keys} | set(self.saved)
+
+    def on(self, base: Checkpoint, name: str, label: str) -> Source:
+        """A base's tensor with the change on it, in float32, not rounded in between.
+
+        Raises:
+            InputError: if the shapes differ.
+        """
+        key = base.fingerprint()[:16] + self.checkpoint.fingerprint()[:16]
+        if name in self.saved:
+            source = FileSource(self.checkpoint, self.saved[name], label)
+            source.key = key
+            return source
+        plain = FileSource(base, name, label)
+        plain.key = key
+        module = name.removesuffix(".weight")
+        if module not in self._keys or not name.endswith(".weight"):
+            return plain
+        factors = self.factors(module)
+        if factors.shape != plain.shape:
+            raise InputError(f"{label}: the adapter's change of '{name[:80]}' is {factors.shape}, "
+                             f"the tensor {plain.shape}.")  # fmt: skip
+        scratch = Scratch()
+
+        def make(first: int, count: int) -> Floats:
+            out = np.empty(count * plain.shape[1], np.float64 if plain.dtype == "F64" else np.float32)
+            plain.read(first * plain.shape[1], out, scratch)
+            rows: Floats = out.reshape(count, -1)
+            rows += factors.rows(first, count)
+            return rows
+
+        return BlockSource(plain.shape, make, label, key, plain.dtype)
