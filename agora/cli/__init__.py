@@ -12,6 +12,7 @@ import click
 from agora.cli.debates import ask, check, run
 from agora.cli.graph import graph
 from agora.cli.machine import models, schema
+from agora.cli.merge import merge
 from agora.cli.presets import init, presets
 from agora.cli.route import route
 from agora.cli.runs import export, runs, show
@@ -24,7 +25,7 @@ def agora() -> None:
     """Language models that debate and collaborate."""
 
 
-for command in (run, ask, check, route, graph, presets, init, runs, show, export, models, schema):
+for command in (run, ask, check, route, merge, graph, presets, init, runs, show, export, models, schema):
     agora.add_command(command)
 
 

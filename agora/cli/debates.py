@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agora.cli import views
+from agora.cli.merge import bytes_done
 from agora.cli.options import JSON, SET, STORE, journal_of, question_of
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def run(
         return
     if file is None:
         raise InputError("give the FILE of a debate, or --resume RUN.")
-    debate, given = config.load(file, settings)
+    with bytes_done("merging") as progress:
+        debate, given = config.load(file, settings, progress=progress)
     question = question_of(question) if question is not None else given
     if question is None:
         raise InputError(f"{file} has no question.", hint="Give one with -q QUESTION.")
@@ -73,7 +75,8 @@ async def _resumed(
     if changed and info.status == "done":
         raise InputError(f"run {info.id} is over; what has changed needs a new run.", hint="Leave --resume out.")
     if file is not None:
-        debate, _ = config.load(file, settings)
+        with bytes_done("merging") as progress:
+            debate, _ = config.load(file, settings, progress=progress)
         if debate.source is not None and info.config is not None and debate.source["text"] != info.config["text"]:
             said = "has changed since that run began: calls whose prompts or models differ are made again"
             click.echo(f"agora: {file} {said}.", err=True)

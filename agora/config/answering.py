@@ -19,7 +19,7 @@ def _pocket(name: Any, options: Mapping[str, Any], context: Context) -> Model:
     from agora.models.pocket import PocketModel
     from agora.models.wrappers import with_settings
 
-    return with_settings(PocketModel(str(name)), _sampling(checked(options, LocalSpec)))
+    return with_settings(PocketModel(str(name)), sampling(checked(options, LocalSpec)))
 
 
 def _checkpoint(folder: Any, options: Mapping[str, Any], context: Context) -> Model:
@@ -39,10 +39,11 @@ def _checkpoint(folder: Any, options: Mapping[str, Any], context: Context) -> Mo
         chat=spec.chat,
         name=f"hf:{folder}",
     )
-    return with_settings(made, _sampling(spec))
+    return with_settings(made, sampling(spec))
 
 
-def _sampling(spec: LocalSpec) -> Settings:
+def sampling(spec: LocalSpec) -> Settings:
+    """The settings that are pinned around a model in this process."""
     return Settings(stop=tuple(spec.stop) if spec.stop else None, logprobs=spec.logprobs).over(settings_of(spec))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ def load(
     lenient: bool = False,
     missing: list[str] | None = None,
     outer: tuple[Path, ...] = (),
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Debate, str | None]:
     """The debate in a file, and its question if it has one.
 
@@ -57,14 +58,14 @@ def load(
         lenient: build hosted models even without their keys, for who only looks.
         missing: gets a sentence for each key that was missing then.
         outer: the files that this one is read from, where debates nest.
+        progress: is told bytes done and bytes in all where models are merged.
 
     Raises:
         ConfigError: with file, line and what to do.
     """
     folder, files = Path(path).parent, (*outer, Path(path).resolve())
-    return _loads(
-        read(path), str(path), settings, Context(folder, {}, lenient, [] if missing is None else missing, files)
-    )
+    context = Context(folder, {}, lenient, [] if missing is None else missing, files, progress=progress)
+    return _loads(read(path), str(path), settings, context)
 
 
 def loads(

@@ -8,12 +8,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from agora.config import answering, fusing, routing
+from agora.config import answering, fusing, merging, routing
 from agora.config.options import Build, Context
 from agora.errors import AgoraError, InputError
 from agora.model import Model
 
-KINDS: Mapping[str, Build] = {**answering.KINDS, **fusing.KINDS, **routing.KINDS}
+KINDS: Mapping[str, Build] = {**answering.KINDS, **fusing.KINDS, **merging.KINDS, **routing.KINDS}
 
 
 class Named(Mapping[str, Model]):

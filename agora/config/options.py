@@ -29,6 +29,7 @@ class Context:
         missing: what was missing then.
         files: debate files that are being read, the outermost first.
         answer: the kind of answer of the debate around.
+        progress: is told bytes done and bytes in all where something long is made on the way, such as a merge.
     """
 
     folder: Path = Path()
@@ -37,6 +38,7 @@ class Context:
     missing: list[str] = field(default_factory=list)
     files: tuple[Path, ...] = ()
     answer: AnswerType | None = None
+    progress: Callable[[int, int], None] | None = None
 
     def load(self, value: Any) -> Model:
         """A model from any value that may stand under `models:`.

@@ -30,7 +30,9 @@ def _debate(file: Any, options: Mapping[str, Any], context: Context) -> Model:
         raise InputError(f"debate: {file} contains itself.")
     if len(context.files) > 20:
         raise InputError("debate: files are nested too deep.")
-    return load(path, lenient=context.lenient, missing=context.missing, outer=context.files)[0]
+    return load(path, lenient=context.lenient, missing=context.missing, outer=context.files, progress=context.progress)[
+        0
+    ]
 
 
 def _route(value: Any, options: Mapping[str, Any], context: Context) -> Model:

@@ -291,15 +291,20 @@ class LocalSpec(SettingsSpec):
     logprobs: int | None = Field(None, ge=0, le=100, description="log-probabilities of each token and so many others")
 
 
-class CheckpointSpec(LocalSpec):
-    """A checkpoint on this machine written as a mapping: `hf: FOLDER`, and these options."""
+class MergedSpec(LocalSpec):
+    """A merge written as a mapping: `merge: RECIPE`, and these options; made once, and kept."""
 
-    adapter: str | list[str] | None = Field(None, description="folders of LoRA adapters, merged in this order")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: as the checkpoint says")
     device: str = Field("auto", description="cpu, cuda, cuda:1; auto: a GPU if there is one")
     chat: str | dict[str, Any] | None = Field(
         None, description="plain, chatml, llama3, or a format's parts; default: the checkpoint's own template"
     )
+
+
+class CheckpointSpec(MergedSpec):
+    """A checkpoint on this machine written as a mapping: `hf: FOLDER`, and these options."""
+
+    adapter: str | list[str] | None = Field(None, description="folders of LoRA adapters, merged in this order")
 
 
 class HostedSpec(SettingsSpec):

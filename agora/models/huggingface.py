@@ -120,6 +120,11 @@ class HuggingFaceModel(LocalModel):
             settings = replace(settings, stop=(*(settings.stop or ()), *self.format.stop))
         return await super().answer(messages, settings)
 
+    @property
+    def folder(self) -> Path | None:
+        """Where its weights are, if an adapter has not been merged into them."""
+        return None if self._adapters else self._files.folder
+
     def encode(self, messages: Sequence[Message]) -> list[int]:
         """The prompt of a conversation; one that ends with the assistant's message is gone on with.
 

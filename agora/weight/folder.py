@@ -89,7 +89,7 @@ def card(recipe: Recipe, references: Sequence[str], notes: Sequence[str], name: 
     head = "".join(f"{key}:\n" + "".join(f"- {value}\n" for value in values) for key, values in front.items() if values)
     lines = [
         f"---\n{head}---\n# {_plain(name)}\n",
-        f"Merged with [agora](https://pypi.org/project/agora-debate/) by `{method.name}` ({method.paper}).\n",
+        f"Merged with agora by `{method.name}` ({method.paper}).\n",
         f"{method.summary}\n",
         "## Models\n",
         *(f"- `{label}`" + (" (base)" if label == recipe.base_model else "") for label in labels),

@@ -1,0 +1,84 @@
+"""The command that merges checkpoints: merge."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from agora.cli import views
+from agora.cli.options import JSON
+
+Tell = Callable[[int, int], None]
+
+
+@click.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--threads", type=click.IntRange(1, 256), help="Tensors made at a time; default 2.")
+@click.option("--seed", type=click.IntRange(0), help="Of random masks, in place of the recipe's.")
+@click.option("--shard", type=click.FloatRange(0, min_open=True), default=5.0, show_default=True, help="GB of a file.")
+@click.option("--force", is_flag=True, help="Replace what is there, once the merge is whole.")
+@JSON
+def merge(
+    recipe: Path, out: Path, threads: int | None, seed: int | None, shard: float, force: bool, as_json: bool
+) -> None:
+    """Merge checkpoints as RECIPE says into a new folder OUT, which loads wherever its parents do.
+
+    RECIPE is mergekit's YAML as it is, or the short form {ties: [a, b], base: c, density: 0.5}. Models are folders,
+    pocket:NAME, or downloads in the Hugging Face cache. An interrupted merge leaves nothing behind.
+    """
+    from agora.weight import merge as run
+
+    with bytes_done(f"merging into {out}", shown=not as_json) as tell:
+        report = run(recipe, out, threads=threads, seed=seed, shard=round(shard * 1e9), overwrite=force, progress=tell)
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "folder": str(report.folder),
+                    "method": report.method,
+                    "tensors": report.tensors,
+                    "bytes": report.bytes,
+                    "seconds": report.seconds,
+                    "notes": report.notes,
+                }
+            )
+        )
+        return
+    click.echo(
+        f"{report.folder}: {report.method}, {report.tensors} tensors, {report.bytes / 1e9:.2f} GB "
+        f"in {report.seconds:.1f} s"
+    )
+    for note in report.notes:
+        click.echo(f"  note: {views.clean(note)}")
+    click.echo(f"  use it as a model: hf:{report.folder}")
+
+
+@contextmanager
+def bytes_done(what: str, *, shown: bool = True) -> Iterator[Tell | None]:
+    """A bar of bytes on standard error, where somebody looks."""
+    if not shown or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    progress = Progress(
+        "{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
+        console=Console(stderr=True), transient=True,
+    )  # fmt: skip
+    task = progress.add_task(what, total=None)
+
+    def tell(done: int, total: int) -> None:
+        progress.start()  # not before there is something to be told
+        progress.update(task, completed=done, total=total)
+
+    try:
+        yield tell
+    finally:
+        progress.stop()

@@ -1,0 +1,86 @@
+"""Models whose weights are a merge, from what a debate file says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agora.config.answering import sampling
+from agora.config.options import Build, Context, checked
+from agora.config.schema import MergedSpec
+from agora.errors import InputError
+from agora.model import Model
+
+
+def _merge(value: Any, options: Mapping[str, Any], context: Context) -> Model:
+    """Merged when the file is read, so that what is wrong is found before anything is paid for; once, and kept. Who
+    only looks gets a model in its place."""
+    from agora.models.wrappers import with_settings
+    from agora.weight import read_recipe
+    from agora.weight.cached import cached, key_of
+
+    spec = checked(options, MergedSpec)
+    if isinstance(value, str):
+        path = context.folder / value
+        recipe, beside = read_recipe(path), path.parent
+    elif isinstance(value, dict):
+        recipe, beside = read_recipe(value), context.folder
+    else:
+        raise InputError("merge: needs a recipe, such as {ties: [a, b], base: c, density: 0.5}, or its file.")
+    folders = _folders(recipe.references(), context)
+    name = f"merge:{recipe.name or recipe.merge_method}"
+    if context.lenient:
+        made: Model = _Planned(name, key_of(recipe, beside, folders))
+    else:
+        made = _loaded(cached(recipe, beside=beside, folders=folders, progress=context.progress), name, spec)
+    return with_settings(made, sampling(spec))
+
+
+def _folders(references: list[str], context: Context) -> dict[str, Path]:
+    """The folders of models of the file that a recipe names."""
+    from agora.models.pocket import WEIGHTS, PocketModel
+    from agora.models.writers import bare
+
+    found = {}
+    for reference in references:
+        for name in (reference, *reference.rpartition("+")[::2]):
+            if name not in context.models:
+                continue
+            model, _ = bare(context.models[name])
+            folder = getattr(model, "folder", None)
+            if isinstance(model, PocketModel) and folder is None:
+                folder = WEIGHTS / model.name.partition(":")[2]
+            if folder is None:
+                raise InputError(f"merge: {name[:60]} has no weights on this machine that could be merged.",
+                                 hint="Merge models in the box and local checkpoints (hf:FOLDER).")  # fmt: skip
+            found[name] = Path(folder)
+    return found
+
+
+def _loaded(folder: Path, name: str, spec: MergedSpec) -> Model:
+    from agora.models.pocket import WEIGHTS, GivenPocketModel, network
+
+    tokenizer = folder / "tokenizer.json"
+    if tokenizer.is_file() and tokenizer.read_bytes() == (WEIGHTS / "base" / "tokenizer.json").read_bytes():
+        return GivenPocketModel(network.load(folder), name, folder.name)
+    from agora.models.huggingface import HuggingFaceModel
+
+    return HuggingFaceModel(folder, dtype=spec.dtype, device=spec.device, chat=spec.chat, name=name)
+
+
+class _Planned:
+    """A merge that has not been made, for who only looks."""
+
+    def __init__(self, name: str, key: str) -> None:
+        self.name, self.identity = name, f"{name} {key}"
+
+    def cost(self, usage: Any) -> float:
+        """Nothing."""
+        return 0.0
+
+    async def answer(self, messages: Any, settings: Any = None) -> Any:
+        raise InputError(f"{self.name} is only looked at here.")
+
+
+KINDS: Mapping[str, Build] = {"merge": _merge}
