@@ -14,7 +14,7 @@ from agora.records import Message
 
 if TYPE_CHECKING:
     from agora.models.batching import Decoder
-    from agora.models.pocket.network import Session
+    from agora.models.pocket.network import Session, Weights
 
 NAMES = ("base", "sum", "mul", "sort", "mod")
 WEIGHTS = Path(__file__).parent / "weights"
@@ -115,6 +115,35 @@ class PocketModel(LocalModel):
         from agora.models.pocket import network
 
         return network.Session(network.load(WEIGHTS / self._name))
+
+
+class GivenPocketModel(PocketModel):
+    """A pocket model over given weights, such as a merge in memory.
+
+    Args:
+        weights: in memory.
+        name: what users call it.
+        identity: a text that differs where the weights do.
+    """
+
+    def __init__(self, weights: Weights, name: str, identity: str) -> None:
+        self._weights, self._name, self.identity = weights, name, f"pocket {identity}"
+
+    @property
+    def name(self) -> str:
+        """What users call it."""
+        return self._name
+
+    @property
+    def decoder(self) -> Decoder:
+        """One of its own."""
+        return super(PocketModel, self).decoder
+
+    def session(self) -> Session:
+        """A new, empty batch of sequences."""
+        from agora.models.pocket import network
+
+        return network.Session(self._weights)
 
 
 @cache

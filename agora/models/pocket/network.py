@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -60,23 +60,44 @@ class Weights:
         try:
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
             tensors = read_safetensors(folder / "model.safetensors")
+        except (OSError, ValueError) as error:
+            raise InputError(f"the pocket model in {folder} cannot be loaded: {error}.") from error
+        self._take(config, tensors, f"the pocket model in {folder}")
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], tensors: Mapping[str, Array]) -> Weights:
+        """Weights from tensors in memory, such as a merge; they are copied.
+
+        Args:
+            config: of the model, as config.json holds it.
+            tensors: float32, by their names in a checkpoint.
+
+        Raises:
+            InputError: if one is missing.
+        """
+        made = cls.__new__(cls)
+        made._take(config, tensors, "a pocket model from memory")
+        return made
+
+    def _take(self, config: Mapping[str, Any], tensors: Mapping[str, Array], what: str) -> None:
+        try:
             self.width: int = config["hidden_size"]
             self.heads: int = config["num_attention_heads"]
             self.context: int = config["max_position_embeddings"]
             self.epsilon: float = config["rms_norm_eps"]
-            self.embedding = tensors["model.embed_tokens.weight"]
+            self.embedding = np.array(tensors["model.embed_tokens.weight"])
             self.unembedding = np.ascontiguousarray(self.embedding.T)
-            self.norm = tensors["model.norm.weight"]
+            self.norm = np.array(tensors["model.norm.weight"])
             self.layers = [self._layer(tensors, f"model.layers.{i}.") for i in range(config["num_hidden_layers"])]
             theta = float(config["rope_theta"])
-        except (OSError, KeyError, ValueError) as error:
-            raise InputError(f"the pocket model in {folder} cannot be loaded: {error}.") from error
+        except (KeyError, ValueError) as error:
+            raise InputError(f"{what} cannot be loaded: {error}.") from error
         self.head = self.width // self.heads
         angles = np.outer(np.arange(self.context), theta ** (-np.arange(0, self.head, 2) / self.head))
         self.cos = np.concatenate((np.cos(angles), np.cos(angles)), -1).astype(np.float32)
         self.sin = np.concatenate((-np.sin(angles), np.sin(angles)), -1).astype(np.float32)
 
-    def _layer(self, tensors: dict[str, Array], prefix: str) -> tuple[Array, ...]:
+    def _layer(self, tensors: Mapping[str, Array], prefix: str) -> tuple[Array, ...]:
         def matrix(*names: str) -> Array:
             return np.ascontiguousarray(np.concatenate([tensors[f"{prefix}{n}.weight"] for n in names]).T)
 
