@@ -9,32 +9,38 @@ from typing import Any
 from agora.config.answering import sampling
 from agora.config.options import Build, Context, checked
 from agora.config.schema import MergedSpec
-from agora.errors import InputError
+from agora.errors import ConfigError, InputError
 from agora.model import Model
 
 
 def _merge(value: Any, options: Mapping[str, Any], context: Context) -> Model:
     """Merged when the file is read, so that what is wrong is found before anything is paid for; once, and kept. Who
-    only looks gets a model in its place."""
+    only looks gets the first model in its place."""
     from agora.models.wrappers import with_settings
     from agora.weight import read_recipe
     from agora.weight.cached import cached, key_of
+    from agora.weight.parents import find
 
     spec = checked(options, MergedSpec)
     if isinstance(value, str):
         path = context.folder / value
         recipe, beside = read_recipe(path), path.parent
     elif isinstance(value, dict):
-        recipe, beside = read_recipe(value), context.folder
+        try:
+            recipe, beside = read_recipe(value), context.folder
+        except ConfigError as error:  # it gets the line of the model
+            raise InputError(f"merge: {error.message}", hint=error.hint) from error
     else:
         raise InputError("merge: needs a recipe, such as {ties: [a, b], base: c, density: 0.5}, or its file.")
     folders = _folders(recipe.references(), context)
     name = f"merge:{recipe.name or recipe.merge_method}"
     if context.lenient:
-        made: Model = _Planned(name, key_of(recipe, beside, folders))
+        key_of(recipe, beside, folders)  # all of them can be read
+        first = recipe.references()[0]
+        folder = find(first if first in folders else first.partition("+")[0], beside, folders)
     else:
-        made = _loaded(cached(recipe, beside=beside, folders=folders, progress=context.progress), name, spec)
-    return with_settings(made, sampling(spec))
+        folder = cached(recipe, beside=beside, folders=folders, progress=context.progress)
+    return with_settings(_loaded(folder, name, spec), sampling(spec))
 
 
 def _folders(references: list[str], context: Context) -> dict[str, Path]:
@@ -67,20 +73,6 @@ def _loaded(folder: Path, name: str, spec: MergedSpec) -> Model:
     from agora.models.huggingface import HuggingFaceModel
 
     return HuggingFaceModel(folder, dtype=spec.dtype, device=spec.device, chat=spec.chat, name=name)
-
-
-class _Planned:
-    """A merge that has not been made, for who only looks."""
-
-    def __init__(self, name: str, key: str) -> None:
-        self.name, self.identity = name, f"{name} {key}"
-
-    def cost(self, usage: Any) -> float:
-        """Nothing."""
-        return 0.0
-
-    async def answer(self, messages: Any, settings: Any = None) -> Any:
-        raise InputError(f"{self.name} is only looked at here.")
 
 
 KINDS: Mapping[str, Build] = {"merge": _merge}
