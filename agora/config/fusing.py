@@ -26,7 +26,9 @@ def _fuse(value: Any, options: Mapping[str, Any], context: Context) -> Model:
     else:
         raise InputError(f"fuse: there is no method '{spec.method[:40]}'; there are {', '.join(METHODS)}, defer.")
     sure = None if spec.method == "defer" else spec.sure
-    return _sampled(spec, fuse(list(members.values()), by, weights=spec.weights, sure=sure, tau=spec.tau,
+    if "tau" in spec.model_fields_set and spec.weights != "perplexity":
+        raise InputError("tau: is the temperature of weights by perplexity: `weights: perplexity`.")
+    return _sampled(spec, fuse(members, by, weights=spec.weights, sure=sure, tau=spec.tau,
                                **_over(spec)))  # fmt: skip
 
 
@@ -49,9 +51,11 @@ def _proxy(value: Any, options: Mapping[str, Any], context: Context) -> Model:
 def _aware(value: Any, options: Mapping[str, Any], context: Context) -> Model:
     from agora.logit import aware
     from agora.models.wrappers import with_settings
+    from agora.models.writers import bare
 
-    spec = checked(options, AwareSpec)
-    return with_settings(aware(context.load(value), alpha=spec.alpha, tag=spec.tag), settings_of(spec))
+    spec, model = checked(options, AwareSpec), context.load(value)
+    _, pinned = bare(model)
+    return with_settings(aware(model, alpha=spec.alpha, tag=spec.tag), settings_of(spec).over(pinned))
 
 
 def _speculate(value: Any, options: Mapping[str, Any], context: Context) -> Model:
@@ -76,6 +80,8 @@ def _roles(
 
 
 def _over(spec: OverSpec) -> dict[str, Any]:
+    if "top" in spec.model_fields_set and spec.over != "text":
+        raise InputError("top: is how many pieces of text each member proposes: `over: text`.")
     return {"over": spec.over, "top": spec.top}
 
 

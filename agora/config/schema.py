@@ -19,7 +19,7 @@ class SettingsSpec(Strict):
     top_k: int | None = Field(None, ge=1, description="only the so many likeliest tokens")
     min_p: float | None = Field(None, ge=0, le=1, description="only tokens so likely, as a share of the likeliest")
     max_tokens: int | None = Field(None, ge=1)
-    seed: int | None = None
+    seed: int | None = Field(None, ge=0)
 
 
 class AdversarySpec(Strict):

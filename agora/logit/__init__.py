@@ -9,7 +9,7 @@ or drafted for; over text (`over="text"`) members may have tokenizers of their o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from agora.errors import InputError
@@ -24,7 +24,7 @@ Over = Literal["vocabulary", "text"]
 
 
 def fuse(
-    members: Sequence[Model],
+    members: Sequence[Model] | Mapping[str, Model],
     by: str | Method = "average",
     *,
     weights: Sequence[float] | Literal["perplexity"] | None = None,
@@ -37,7 +37,7 @@ def fuse(
     """Several models as one, whose distributions are fused at every token.
 
     Args:
-        members: the models.
+        members: the models, or name -> model.
         by: 'average' of the probabilities; 'product' of experts; 'geometric' mean; 'min', what all agree on; 'max';
             'surest', the member with the least entropy; or a `Method`.
         weights: of the members, or 'perplexity' of each prompt (PackLLM); see also `learn`.

@@ -20,7 +20,7 @@ class _Around(LocalModel):
     def __init__(self, model: TokenModel) -> None:
         self._model = model
         self.identity = str(getattr(model, "identity", model.name))
-        for name in ("limit", "forwards", "certain", "fixed_prompts", "context", "prompts", "usual_output"):
+        for name in ("limit", "forwards", "certain", "fixed_prompts", "context", "prompts", "usual_output", "ends"):
             if hasattr(model, name):
                 setattr(self, name, getattr(model, name))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal, overload
 
@@ -56,7 +56,8 @@ class Fused(LocalModel):
     probability and how much the members disagree.
 
     Args:
-        members: the models. Settings that are pinned around one have no effect: the ensemble samples once.
+        members: the models, or name -> model. Settings that are pinned around one have no effect: the ensemble samples
+            once.
         by: how their distributions are combined.
         weights: of the members; None: equal, or what the method's own arguments say. 'perplexity': of each
             conversation, by how well each member predicts the prompt (PackLLM, see `agora.logit.weights.by_losses`).
@@ -70,7 +71,7 @@ class Fused(LocalModel):
 
     def __init__(
         self,
-        members: Sequence[Model],
+        members: Sequence[Model] | Mapping[str, Model],
         by: str | Method = "average",
         *,
         weights: Weights = None,
@@ -78,15 +79,19 @@ class Fused(LocalModel):
         name: str = "fused",
     ) -> None:
         self.method = method(by)
-        self.models = tuple(token_model(model, "fuse") for model in members)
+        given = named(members)
+        self.names = tuple(given)
+        self.models = tuple(token_model(model, "fuse") for model in given.values())
         called_for(self.method, len(self.models))
         same_vocabulary(self.models, "fuse")
         self._weights: NDArray[np.float64] | None
-        if weights == "perplexity":
-            if any(isinstance(model, Fused) for model in self.models):
+        if isinstance(weights, str) and weights == "perplexity":
+            if self.method.name.split(" ")[0] not in prompt_weights.WEIGHTED:
+                raise InputError(f"fuse: {self.method.name.split(' ')[0]} takes no weights.")
+            if any(_inner(model) for model in self.models):
                 raise InputError("fuse: weights by perplexity need members that are no ensembles themselves.")
-            if not 0 < tau < math.inf:
-                raise InputError(f"fuse: tau is positive, not {tau}.")
+            if not 1e-6 <= tau < math.inf:
+                raise InputError(f"fuse: tau is at least 0.000001, not {tau}.")
             self._weights = None
         else:
             self._weights = prompt_weights.given(weights, len(self.models), self.method.name)
@@ -97,6 +102,7 @@ class Fused(LocalModel):
         self.limit = min(getattr(model, "limit", LocalModel.limit) for model in self.models)
         self.forwards = sum(getattr(model, "forwards", 1) for model in self.models)
         self.certain = all(getattr(model, "certain", False) for model in self.models)
+        self.ends = tuple(dict.fromkeys(end for model in self.models for end in getattr(model, "ends", ())))
         self.fixed_prompts = any(getattr(model, "fixed_prompts", False) for model in self.models)
         styles = {getattr(model, "prompts", None) for model in self.models}
         self.prompts = styles.pop() if len(styles) == 1 else None
@@ -195,19 +201,28 @@ class FusedSession:
         """Begin a sequence with the members' prompts, and give its slot."""
         parts: Sequence[Prompt] = prompt.parts if isinstance(prompt, Prompts) else [prompt] * len(self._sessions)
         by_prompt = self._fused._weights is None and isinstance(prompt, Prompts)
-        slots = [session.new(() if by_prompt else part) for session, part in zip(self._sessions, parts, strict=True)]
-        if by_prompt:
-            assert isinstance(prompt, Prompts)
-            sequence = _Sequence(slots, self._fused.weigh(self._sessions, slots, prompt))
-            for i, part in enumerate(parts):
-                sequence.begins[i], sequence.read[i] = len(part), len(part) - 1
-                sequence.unread[i] = list(part[-1:])
-        else:
-            known = self._fused._weights
-            sequence = _Sequence(slots, known if known is not None else np.ones(len(slots)) / len(slots))
-        self._sequences[self._next] = sequence
+        slots: list[int] = []
+        try:
+            for session, part in zip(self._sessions, parts, strict=True):
+                slots.append(session.new(() if by_prompt else part))
+            self._sequences[self._next] = self._begun(slots, prompt if by_prompt else None)
+        except BaseException:
+            for session, slot in zip(self._sessions, slots, strict=False):
+                session.free(slot)
+            raise
         self._next += 1
         return self._next - 1
+
+    def _begun(self, slots: list[int], prompt: Prompt | None) -> _Sequence:
+        """A sequence, for which a prompt is read if it decides the weights."""
+        if not isinstance(prompt, Prompts):
+            known = self._fused._weights
+            return _Sequence(slots, known if known is not None else np.ones(len(slots)) / len(slots))
+        sequence = _Sequence(slots, self._fused.weigh(self._sessions, slots, prompt))
+        for i, part in enumerate(prompt.parts):
+            sequence.begins[i], sequence.read[i] = len(part), len(part) - 1
+            sequence.unread[i] = list(part[-1:])
+        return sequence
 
     def free(self, slot: int) -> None:
         """End a sequence."""
@@ -249,7 +264,7 @@ class FusedSession:
         some = [size for size, (slot, _) in zip(sizes, batch, strict=True) if whole or slot in needs]
         others = [self._member(i, chosen, some, every) for i in range(1, len(self._sessions))]
         picked = np.isin(rows, needs) if not whole else np.ones(len(rows), bool)
-        self._asked = np.tile(picked, (len(self._sessions), 1))
+        self._asked = np.tile(picked & ~alone, (len(self._sessions), 1))
         self._asked[0] = True
         self._last = [first]
         for other in others:
@@ -290,12 +305,21 @@ class FusedSession:
             sequence.unread[i] = []
         return normalised(logits[:, : self._width])
 
+    def together(self, slot: int) -> int | None:
+        """How many tokens can be read at once with the logits they have one by one."""
+        sequence, found = self._sequences[slot], []
+        for session, own, unread in zip(self._sessions, sequence.slots, sequence.unread, strict=True):
+            most = session.together(own) if hasattr(session, "together") else None
+            if most is not None and most > len(unread):
+                found.append(most - len(unread))
+        return min(found, default=None)
+
     # -- of the last forward
 
     def shares(self, row: int, token: int) -> tuple[tuple[tuple[str, float], ...], float | None]:
         """Of a row: each member's log-probability of a token, and the members' disagreement, 0 to 1; of those asked."""
-        rows = [(model.name, logprobs[row]) for model, logprobs, asked in
-                zip(self._fused.models, self._last, self._asked[:, row], strict=False) if asked]  # fmt: skip
+        rows = [(name, logprobs[row]) for name, logprobs, asked in
+                zip(self._fused.names, self._last, self._asked[:, row], strict=False) if asked]  # fmt: skip
         by = tuple((name, float(logprobs[token])) for name, logprobs in rows)
         return by, disagreement(np.stack([logprobs for _, logprobs in rows])) if len(rows) > 1 else None
 
@@ -320,6 +344,13 @@ def disagreement(logprobs: Array) -> float:
     return min(1.0, max(0.0, value))
 
 
+def _inner(model: object) -> bool:
+    """Whether it is an ensemble, whatever stands around it."""
+    while not isinstance(model, Fused) and hasattr(model, "_model"):
+        model = model._model
+    return isinstance(model, Fused)
+
+
 def token_model(model: Model, what: str) -> TokenModel:
     """A model without the settings pinned around it, if its next-token distribution can be read here.
 
@@ -327,13 +358,26 @@ def token_model(model: Model, what: str) -> TokenModel:
         InputError: if it cannot.
     """
     inner, _ = bare(model)
-    if in_process(inner) and hasattr(inner, "vocabulary"):
+    if in_process(inner) and not hasattr(inner, "extend"):
         return inner  # type: ignore[return-value]
     raise InputError(
         f"{what}: the next-token distribution of {model.name} cannot be read in this process.",
         hint="Models in the box and local checkpoints (hf:FOLDER) can be fused over their vocabulary; one behind a "
         "completions endpoint over text: `over: text`.",
     )
+
+
+def named(members: Sequence[Model] | Mapping[str, Model]) -> dict[str, Model]:
+    """Models by their names, a number behind those of one name."""
+    if isinstance(members, Mapping):
+        return dict(members)
+    found: dict[str, Model] = {}
+    for model in members:
+        name, n = model.name, 2
+        while name in found:
+            name, n = f"{model.name} {n}", n + 1
+        found[name] = model
+    return found
 
 
 def called_for(by: Method, members: int) -> None:
@@ -353,11 +397,11 @@ def same_vocabulary(models: Sequence[TokenModel], what: str) -> None:
         InputError: if two models have different vocabularies.
     """
     first, *others = models
-    words = _texts(first)
     for other in others:
-        if other is first or other.vocabulary is first.vocabulary:
+        key = getattr(first, "vocabulary_key", None)  # of checkpoints, which need not be loaded for it
+        if other is first or (key is not None and key == getattr(other, "vocabulary_key", None)):
             continue
-        theirs = _texts(other)
+        words, theirs = _texts(first), _texts(other)
         if theirs != words:
             at = next((i for i, (a, b) in enumerate(zip(words, theirs, strict=False)) if a != b), None)
             seen = "" if at is None else f"; token {at} is {words[at][:20]!r} and {theirs[at][:20]!r}"

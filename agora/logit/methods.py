@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from agora.errors import InputError
 
 Array = NDArray[np.floating[Any]]
+MOST = 10_000  # strengths and weights beyond it are mistakes, and would leave the range of numbers
 FLOOR = -1e4  # for a log-probability of 0 where it is subtracted or weighted by 0
 
 
@@ -65,7 +66,7 @@ def _weighted(logprobs: Array, weights: Array) -> Array:
     powers = weights.astype(logprobs.dtype)
     with np.errstate(invalid="ignore"):
         total: Array = np.einsum("mrv,mr->rv", logprobs, powers)
-        bad = np.isnan(total)
+        bad = np.isnan(total) | np.isposinf(total)
     if bad.any():
         floored = np.einsum("mrv,mr->rv", np.maximum(logprobs, FLOOR), powers)
         out = (np.isneginf(logprobs) & (powers > 0)[:, :, None]).any(0)
@@ -117,8 +118,8 @@ def tuned(logprobs: Array, weights: Array, *, alpha: float = 1.0) -> Array:
         weights: make no difference.
         alpha: strength.
     """
-    powers = np.array([[1.0], [alpha], [-alpha]], logprobs.dtype)
-    return product(logprobs, np.broadcast_to(powers, logprobs.shape[:2]))
+    base, expert, anti = logprobs[0], np.maximum(logprobs[1], FLOOR), np.maximum(logprobs[2], FLOOR)
+    return normalised(base + alpha * (expert - anti))
 
 
 def aware(logprobs: Array, weights: Array, *, alpha: float = 0.5) -> Array:
@@ -147,8 +148,8 @@ def surest(logprobs: Array, weights: Array) -> Array:
 
 
 def last(logprobs: Array, weights: Array) -> Array:
-    """The last member's distribution."""
-    return np.asarray(logprobs[-1])
+    """The last member's distribution; NaN where the first's is."""
+    return np.asarray(np.where(np.isnan(logprobs[0]).any(-1, keepdims=True), np.nan, logprobs[-1]))
 
 
 def certainty(logprobs: Array) -> Array:
@@ -212,7 +213,7 @@ def method(name: str | Method, *, sure: float | None = None) -> Method:
     if sure is not None and not 0 <= sure <= 1:
         raise InputError(f"sure: is a probability between 0 and 1, not {sure}.")
     if isinstance(name, Method):
-        return name
+        return name if sure is None else replace(name, sure=sure, name=f"{name.name} where {sure} sure")
     if name not in METHODS:
         raise InputError(f"fuse: there is no method '{name[:40]}'; there are {', '.join(METHODS)}.")
     return Method(name if sure is None else f"{name} where {sure} sure", METHODS[name], sure=sure)
@@ -226,8 +227,8 @@ def contrasting(alpha: float = 0.1, beta: float | None = None) -> Method:
     """
     if not 0 <= alpha <= 1:
         raise InputError(f"contrast: alpha is between 0 and 1, not {alpha}.")
-    if beta is not None and not 0 <= beta < math.inf:
-        raise InputError(f"contrast: beta is at least 0, not {beta}.")
+    if beta is not None and not 0 <= beta <= MOST:
+        raise InputError(f"contrast: beta is between 0 and {MOST:,}, not {beta}.")
     return Method(f"contrast {alpha} {beta}", partial(contrast, alpha=alpha, beta=beta), 2, leads=True)
 
 
@@ -264,6 +265,6 @@ def deferring(threshold: float) -> Method:
 
 
 def _finite(what: str, alpha: float) -> float:
-    if not math.isfinite(alpha):
-        raise InputError(f"{what}: alpha is a number, not {alpha}.")
+    if not abs(alpha) <= MOST:
+        raise InputError(f"{what}: alpha is between -{MOST:,} and {MOST:,}, not {alpha}.")
     return alpha

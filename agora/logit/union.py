@@ -15,11 +15,11 @@ import numpy as np
 from agora import calls
 from agora.errors import InputError, MalformedError, RequestError
 from agora.logit import weights as prompt_weights
-from agora.logit.fused import called_for, disagreement
-from agora.logit.methods import Array, Method, method, normalised
+from agora.logit.fused import called_for, disagreement, named
+from agora.logit.methods import Array, Method, method, normalised, surest
 from agora.model import Model, Settings, TokenModel
 from agora.models.continuing import Continues, Extended
-from agora.models.decoding import sample
+from agora.models.decoding import Spelling, sample
 from agora.models.draft import Draft, Together
 from agora.models.tokenwriter import TokenWriter, pieces_of, tokens_of
 from agora.models.writers import bare, in_process, writer
@@ -41,12 +41,14 @@ class Look:
         known: log-probabilities of others, where they can be told: of pieces that are tokens to it, exactly; of any
             other that of its first token, which is the most that it can be (as in UniTE).
         exact: of which of those it is exact.
+        entropy: of the next token, in nats; of a server's the least that it can be.
     """
 
     pieces: dict[str, float]
     rest: float
     known: dict[str, float] = field(default_factory=dict)
     exact: set[str] = field(default_factory=set)
+    entropy: float = 0.0
 
     def bounds(self, piece: str) -> tuple[float, float]:
         """The least and the most that the log-probability of a piece can be."""
@@ -102,8 +104,9 @@ class Here:
     def __init__(self, model: TokenModel, hand: TokenWriter, top: int) -> None:
         self._model, self._hand, self._top = model, hand, top
         self._ids, _ = pieces_of(model)
-        self._stop = sorted(model.stop_tokens)
+        self._stop, self._ends = sorted(model.stop_tokens), model.stop_tokens
         self._row: Array = np.zeros(0)
+        self._parts: dict[str, list[int]] = {}  # a character of several tokens that it proposes
 
     def look(self, messages: Sequence[Message], text: str) -> tuple[Look, int]:
         """What it says comes after a text, and how many tokens it read for that.
@@ -113,6 +116,7 @@ class Here:
             MalformedError: if it gives NaN.
         """
         row = self._row = normalised(self._hand.look(messages, text))
+        self._parts = {}
         if np.isnan(row).any():
             error = MalformedError("it gave NaN for the next token.", model=self._model.name)
             error.retryable = False
@@ -124,18 +128,46 @@ class Here:
         rest = -math.inf if wanted == len(row) else float(row[order[-1]])
         words = self._model.vocabulary
         for token in order:
-            piece = words[token]
-            if self._ids.get(piece) != token:
-                continue  # an end, a mark, or a part of a character
-            if len(found) < self._top:
-                found[piece] = float(row[token])
-            else:
-                rest = max(rest, float(row[token]))
+            piece, value = words[token], float(row[token])
+            if token in self._ends:
+                continue
+            if token == order[0] and "\ufffd" in piece:
+                piece, value, left = self._completed(token, value)
+                rest = max(rest, left)
+            elif piece in found:  # another token of the same text
+                found[piece] = float(np.logaddexp(found[piece], value))
+                continue
+            if piece and "\ufffd" not in piece and piece in {**self._ids, **self._parts} and len(found) < self._top:
+                found[piece] = value
+            else:  # one too many, a mark, or a part of a character
+                rest = max(rest, value)
         end = float(np.logaddexp.reduce(row[self._stop])) if self._stop else -math.inf
-        look = Look(found, rest, {END: end}, {END})
+        p = np.exp(row)
+        look = Look(found, rest, {END: end}, {END}, float(-(p * np.maximum(row, -1e4)).sum()))
         if len(found) < self._top or end >= min(found.values()):
             found[END] = end
         return look, self._hand.read
+
+    def _completed(self, token: int, logprob: float) -> tuple[str, float, float]:
+        """A character that begins with a token, as the member itself would write it to its end, with its
+        log-probability, and the most that any other of that beginning can have."""
+        spelling, ids, first = Spelling(self._model.decode), [token], logprob
+        piece = spelling.piece(token)
+        spelling.add(token, piece)
+        while not piece and len(ids) < 8:
+            row = normalised(self._hand.follow(ids[-1:]))
+            token = int(row.argmax())
+            logprob += float(row[token])
+            if token in self._ends or not math.isfinite(logprob):
+                break
+            ids.append(token)
+            piece = spelling.piece(token)
+            spelling.add(token, piece)
+        if not piece or "\ufffd" in piece:
+            return "", first, first
+        self._parts[piece] = ids
+        left = -math.expm1(logprob - first)
+        return piece, logprob, first + math.log(left) if left > 0 else -math.inf
 
     def tell(self, look: Look, pieces: Sequence[str]) -> None:
         """Note what it thinks of pieces that it has not proposed."""
@@ -151,7 +183,10 @@ class Here:
 
     def keep(self, piece: str) -> None:
         """What it has proposed itself stays cut as it would write it."""
-        self._hand.keep(self._ids[piece], piece)
+        if piece in self._parts:
+            self._hand.complete(self._parts[piece], piece)
+        else:
+            self._hand.keep(self._ids[piece], piece)
 
 
 class OverText(Together):
@@ -195,7 +230,7 @@ class OverText(Together):
         name: str = "fused",
     ) -> None:
         self.method = method(by)
-        given = dict(members) if isinstance(members, Mapping) else _named(members)
+        given = named(members)
         called_for(self.method, len(given))
         if top < 1 or ahead < 1:
             raise InputError(f"fuse: top and ahead are at least 1, not {min(top, ahead)}.")
@@ -203,7 +238,7 @@ class OverText(Together):
             raise InputError("fuse: weights by perplexity need members that share a vocabulary.",
                              hint="Give weights as numbers.")  # fmt: skip
         self._weights = prompt_weights.given(weights, len(given), self.method.name)
-        self._top, self.chunk = top, ahead
+        self._top, self.chunk, self.forwards = top, ahead, len(given)
         super().__init__(given, (), name, f"fused over text {self.method.name} {self._weights.tolist()} {top}")
 
     @property
@@ -231,7 +266,11 @@ class OverText(Together):
 
             def work() -> None:
                 while draft.left and not gone.is_set():
-                    looks = {who: self._looked(draft, who, member) for who, member in here.items()}
+                    looks: dict[str, Look] = {}
+                    for who, member in here.items():
+                        looks[who] = self._looked(draft, who, member)
+                        if len(looks) == 1 and self._alone(looks[who]):
+                            break
                     self._step(draft, here, looks, draw)
 
             with draft.threaded():
@@ -246,8 +285,9 @@ class OverText(Together):
     # -- looking
 
     async def _looks(self, draft: Draft, here: Mapping[str, Here]) -> dict[str, Look]:
-        """What each member says, all asked at once."""
+        """What each member says, all asked at once; where the first decides alone, it alone."""
         found: dict[str, Look] = {}
+        first, *others = self._writers
 
         async def look(who: str) -> None:
             if who in here:
@@ -256,12 +296,20 @@ class OverText(Together):
                 found[who] = await self._served(draft, who)
 
         try:
+            if self.method.sure is not None:
+                await look(first)
+                if self._alone(found[first]):
+                    return found
             async with anyio.create_task_group() as group:
-                for who in self._writers:
+                for who in others if found else self._writers:
                     group.start_soon(look, who)
         except BaseExceptionGroup as errors:
             raise calls.first(errors) from None
         return {who: found[who] for who in self._writers}
+
+    def _alone(self, look: Look) -> bool:
+        """Whether the first member decides alone."""
+        return bool(self.method.decided(np.array([[max(look.pieces.values(), default=-math.inf)]]))[0])
 
     @staticmethod
     def _looked(draft: Draft, who: str, member: Here) -> Look:
@@ -273,9 +321,14 @@ class OverText(Together):
         """What a member behind a server says."""
         ends = False
 
+        before = 0.0
+
         def pause(token: Token, ended: bool) -> bool:
-            nonlocal ends
+            nonlocal ends, before
             ends = ended
+            if not token.text and not ended:  # a part of a character, to some servers
+                before += token.logprob
+                return False
             return True
 
         wanted = replace(draft.settings, temperature=0.0, top_p=None, top_k=None, min_p=None, seed=None, stop=None,
@@ -293,14 +346,17 @@ class OverText(Together):
                 hint="Use a server that gives log-probabilities (`top_logprobs`).",
             )
         found: dict[str, float] = {}
-        for text, logprob in (*token.top, (END if ends else token.text, token.logprob)):
-            if "\ufffd" in text or text.startswith("bytes:"):
+        said = (END if ends else token.text, token.logprob)
+        for text, logprob in (said, *(() if before else token.top)):
+            if "\ufffd" in text or text.startswith("bytes:") or (not text and not ends):
                 continue
             piece = END if text in ENDS else text
-            found[piece] = max(found.get(piece, -math.inf), logprob)
+            found[piece] = max(found.get(piece, -math.inf), logprob + before)
         tail = 1.0 - sum(map(math.exp, found.values()))
-        least = min((logprob for _, logprob in token.top), default=token.logprob)
-        return Look(found, min(least, math.log(tail)) if tail > 0 else -math.inf)
+        least = before or min((logprob for _, logprob in token.top), default=token.logprob)
+        rest = min(least, math.log(tail)) if tail > 1e-12 else -math.inf
+        entropy = -sum(math.exp(p) * p for p in found.values()) - (tail * rest if math.isfinite(rest) else 0.0)
+        return Look(found, rest, entropy=entropy)
 
     # -- choosing
 
@@ -311,9 +367,10 @@ class OverText(Together):
         if not pieces:
             raise MalformedError("none of its members proposes a piece of text.", model=self.name)
         for who, member in here.items():
-            member.tell(looks[who], pieces)
+            if who in looks:
+                member.tell(looks[who], pieces)
         found = table(said, pieces, self.method)
-        row = self._combined(found)
+        row = self._combined(found, said)
         if not math.isfinite(float(row.max())):
             raise MalformedError("its members agree on no piece of text.", model=self.name)
         settings = draft.settings
@@ -329,7 +386,7 @@ class OverText(Together):
             order = np.argsort(-row, kind="stable")[: settings.logprobs].tolist()
             top = tuple((pieces[i], float(row[i])) for i in order)
             by = tuple((self._called(who), float(found[i, 0, at])) for i, who in enumerate(names))
-            apart = disagreement(normalised(np.maximum(found[:, 0], -50.0)))
+            apart = disagreement(normalised(np.maximum(found[:, 0], -50.0))) if len(said) > 1 else None
         proposers = [who for who in names if piece in looks[who].pieces]
         best = max(proposers, key=lambda who: looks[who].pieces[piece])
         draft.take(best, Extended(piece, (Token(piece, float(row[at]), top, by, apart),), ended=piece == END))
@@ -339,10 +396,12 @@ class OverText(Together):
                     here[who].keep(piece)
                     draft.charge(who, Usage(0, 0, 1))
 
-    def _combined(self, found: Array) -> Array:
+    def _combined(self, found: Array, said: Sequence[Look]) -> Array:
         """The fused log-probabilities of pieces, (pieces,)."""
-        if self.method.decided(found[0])[0]:
+        if len(said) == 1:  # it decides alone
             return normalised(found[0, 0])
+        if self.method.combine is surest:  # of the whole distributions, of which these pieces are a part
+            return normalised(found[min(range(len(said)), key=lambda i: said[i].entropy), 0])
         return np.asarray(normalised(self.method.combine(found, self._weights[:, None]))[0])
 
     def _provable(self, settings: Settings) -> bool:
@@ -354,14 +413,3 @@ class OverText(Together):
         if self._provable(draft.settings):
             said += f"; the choice was provably that of the whole distributions at {draft.tally['certain']} of {steps}"
         return "fused over text", said
-
-
-def _named(members: Sequence[Model]) -> dict[str, Model]:
-    """Models by their names, a number behind those of one name."""
-    found: dict[str, Model] = {}
-    for model in members:
-        name, n = model.name, 2
-        while name in found:
-            name, n = f"{model.name} {n}", n + 1
-        found[name] = model
-    return found

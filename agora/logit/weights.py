@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agora.errors import InputError, MalformedError
-from agora.logit.methods import normalised
+from agora.logit.methods import MOST, normalised
 from agora.model import Prompt, TokenModel, TokenSession
 from agora.records import Message
 
@@ -32,10 +32,10 @@ def given(weights: Sequence[float] | None, members: int, by: str) -> NDArray[np.
     if isinstance(weights, str) or len(weights) != members:
         raise InputError(f"fuse: needs {members} weights, one a member, or 'perplexity'.")
     found = np.array(weights, np.float64)
-    if not np.isfinite(found).all():
-        raise InputError("fuse: weights are finite numbers.")
-    if name != "product" and ((found < 0).any() or found.sum() <= 0):
-        raise InputError(f"fuse: weights of {name} are at least 0, and not all 0.")
+    if not (np.abs(found) <= MOST).all():
+        raise InputError(f"fuse: weights are between -{MOST:,} and {MOST:,}.")
+    if not found.any() or (name != "product" and (found < 0).any()):
+        raise InputError(f"fuse: weights of {name} are {'not' if name == 'product' else 'at least 0, and not'} all 0.")
     return found
 
 
@@ -97,19 +97,20 @@ def learn(
         raise InputError(f"learn: weights are learnt of average and product, not of {by[:40]}.")
     if not examples:
         raise InputError("learn: needs examples, (conversation, answer) pairs.")
+    from agora.logit.fused import same_vocabulary  # late: it is built on this
+
+    same_vocabulary(members, "learn")
     width = min(len(model.vocabulary) for model in members)
-    scored = [_scored(model, examples, width) for model in members]
-    tokens = scored[0][1]
-    logprobs = np.stack([rows for rows, _ in scored])  # (members, tokens, vocabulary)
-    if by == "average":
-        return _mixture(np.exp(logprobs[:, np.arange(len(tokens)), tokens]), steps)
-    return _pool(logprobs, tokens, steps)
+    scored = [_scored(model, examples, width, whole=by == "product") for model in members]
+    found = np.stack([rows for rows, _ in scored])  # (members, tokens), and their vocabulary where that is needed
+    return _mixture(np.exp(found), steps) if by == "average" else _pool(found, scored[0][1], steps)
 
 
 def _scored(
-    model: TokenModel, examples: Sequence[tuple[Sequence[Message], str]], width: int
+    model: TokenModel, examples: Sequence[tuple[Sequence[Message], str]], width: int, *, whole: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    """The log-probabilities before each token of the answers and their ends, and those tokens."""
+    """The log-probabilities of each token of the answers and their ends, or of the `whole` vocabulary in its place; and
+    those tokens."""
     from agora.models.tokenwriter import tokens_of
 
     rows, found = [], []
@@ -123,7 +124,8 @@ def _scored(
         first = session.forward([(slot, ())])
         rest = session.forward([(slot, answer[:-1])], every=True) if len(answer) > 1 else first[:0]
         session.free(slot)
-        rows.append(normalised(np.concatenate([first, rest])[:, :width]).astype(np.float32))
+        logprobs = normalised(np.concatenate([first, rest])[:, :width]).astype(np.float32)
+        rows.append(logprobs if whole else logprobs[np.arange(len(answer)), answer])
         found += answer
     return np.concatenate(rows), np.array(found)
 

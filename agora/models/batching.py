@@ -75,10 +75,18 @@ class _Row:
         self.job, self.slot, self.limit = job, slot, limit
         self.feed: list[int] = []
         self.draft_slot, self.draft_read = -1, 0  # of the drafting model: its slot, and how many tokens it has read
+        self.drafting = True
+        self.told = 0  # characters that who listens has been told
         self._draw: np.random.Generator | None = None
         self.uniforms: deque[float] = deque()
         spelt = job.tell is not None or job.settings.stop or job.settings.logprobs is not None
         self.spelling = Spelling(model.decode) if spelt else None
+
+    def tell(self, end: int) -> None:
+        """Tell who listens the text up to some place."""
+        if self.job.tell is not None and end > self.told:
+            self.job.tell(self.job.text[self.told : end])
+            self.told = end
 
     def uniform(self, at: int = 0) -> float:
         """The number that picks the `at`-th token from here on: the same however far ahead it is asked for."""
@@ -109,6 +117,7 @@ class Batch:
     def __init__(self, model: TokenModel) -> None:
         self._model = model
         self._stop = model.stop_tokens
+        self._width = len(model.vocabulary)  # what a drafter pads its own with is no token here
         self._session: TokenSession = model.session()
         self.rows: list[_Row] = []
         drafting: tuple[TokenModel, int] | None = getattr(model, "draft", None)
@@ -137,7 +146,13 @@ class Batch:
         limit = wanted if room is None else min(wanted, room)
         if limit < 1:
             return False
-        self.rows.append(_Row(job, self._session.new(job.prompt), limit, self._model))
+        try:
+            row = _Row(job, -1, limit, self._model)
+            row.slot = self._session.new(job.prompt)  # an ensemble may read the prompt here
+        except Exception as error:
+            self._fail_job(job, error)
+            return False
+        self.rows.append(row)
         return True
 
     def _room(self, prompt: Prompt) -> int | None:
@@ -158,7 +173,12 @@ class Batch:
             done = set()
             for row, draft in zip(self.rows, ahead, strict=True):
                 size = 1 + len(draft)
-                if row.job.error is not None or self._read(row, draft, logits, best, logprobs, at):
+                try:
+                    over_ = row.job.error is not None or self._read(row, draft, logits, best, logprobs, at)
+                except Exception as error:  # of this row alone: a seed, a tokenizer
+                    self._fail(row, error)
+                    over_ = True
+                if over_:
                     done.add(row)
                 at += size
             over += self._leave(done.__contains__)
@@ -220,23 +240,27 @@ class Batch:
         """Append a piece of text; whether it holds one that stops the answer, where the text is then cut."""
         job, begin = row.job, len(row.job.text)
         job.text += piece
-        found = [
-            at
-            for stop in job.settings.stop or ()
-            if stop and (at := job.text.find(stop, max(0, begin - len(stop) + 1))) >= 0
-        ]
+        stops = [stop for stop in job.settings.stop or () if stop]
+        found = [at for stop in stops if (at := job.text.find(stop, max(0, begin - len(stop) + 1))) >= 0]
         if found:
             job.text, job.finish = job.text[: min(found)], "stop"
             while job.report and sum(len(token.text) for token in job.report) > len(job.text):
                 job.report.pop()
         elif job.tell is not None and piece:
-            job.tell(piece)
+            # what may be the beginning of a text that stops is held back
+            held = (n for stop in stops for n in range(len(stop) - 1, 0, -1) if job.text.endswith(stop[:n]))
+            row.tell(len(job.text) - max(held, default=0))
         return bool(found)
 
     # -- forward
 
     def _forward(self, ahead: Sequence[Sequence[int]]) -> Logits:
         """Logits after the last token of every row and after each of its drafted ones."""
+        if hasattr(self._session, "together"):
+            for row, draft in zip(self.rows, ahead, strict=True):
+                most = self._session.together(row.slot) if draft else None
+                if most is not None and most < len(row.feed) + len(draft):
+                    del draft[max(0, most - len(row.feed)) :]  # type: ignore[attr-defined]
         drafted = any(ahead)
         self._shared = hasattr(self._session, "shares")
         batch = [(row.slot, [*row.feed, *draft]) for row, draft in zip(self.rows, ahead, strict=True)]
@@ -270,14 +294,17 @@ class Batch:
         ])  # fmt: skip
 
     def _fail(self, row: _Row, error: Exception) -> None:
+        self._fail_job(row.job, error)
+
+    def _fail_job(self, job: Job, error: Exception) -> None:
         if not isinstance(error, AgoraError):
-            at = f"at token {len(row.job.tokens) + 1}"
+            at = f"at token {len(job.tokens) + 1}"
             said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             full = isinstance(error, ValueError) and "context" in str(error)
             made = (ContextError if full else ModelError)(f"it failed {at}: {said}.", model=self._model.name)
             made.__cause__ = error
             error = made
-        row.job.error = error
+        job.error = error
 
     def _nan(self, row: _Row, at: int) -> MalformedError:
         whose = self._session.culprit(at) if self._shared else None  # type: ignore[attr-defined]
@@ -291,6 +318,8 @@ class Batch:
         if gone:
             self.rows = [row for row in self.rows if not over(row)]
             for row in gone:
+                if row.job.error is None:
+                    row.tell(len(row.job.text))
                 if row.slot >= 0:
                     self._session.free(row.slot)
                 if self._drafts is not None and row.draft_slot >= 0:
@@ -300,27 +329,50 @@ class Batch:
     # -- drafting
 
     def _drafted(self) -> list[list[int]]:
-        """What the other model would write next of each row; where it fails there is no more of it, which costs speed
-        alone."""
+        """What the other model would write next of each row; where it fails there is none, which costs speed alone."""
         found: dict[_Row, list[int]] = {row: [] for row in self.rows}
+        rows = [row for row in self.rows if row.job.tokens and row.drafting]
         try:
-            self._draft([row for row in self.rows if row.job.tokens], found)
+            self._draft([row for row in rows if self._begun(row)], found)
         except Exception:
-            self._drafts = None
+            self._sort_out(rows)
+            found = {row: [] for row in self.rows}
         return list(found.values())
+
+    def _begun(self, row: _Row) -> bool:
+        """Whether the drafting model has a sequence for a row."""
+        assert self._drafts is not None
+        assert self._drafter is not None
+        if row.draft_slot < 0:
+            try:
+                row.draft_slot = self._drafts.new(self._drafter.encode(row.job.messages))
+            except Exception:
+                row.drafting = False
+        return row.drafting
+
+    def _sort_out(self, rows: Sequence[_Row]) -> None:
+        """Find out for which rows drafting fails, in a new session."""
+        assert self._drafter is not None
+        self._drafts = self._drafter.session()
+        for row in rows:
+            row.draft_slot, row.draft_read = -1, 0
+            if self._begun(row):
+                try:
+                    self._drafts.forward([(row.draft_slot, row.job.tokens)])
+                    row.draft_read = len(row.job.tokens)
+                    self._drafts.crop(row.draft_slot, row.draft_read - 1)
+                    row.draft_read -= 1
+                except Exception:
+                    row.drafting, row.draft_slot = False, -1
 
     def _draft(self, rows: list[_Row], found: dict[_Row, list[int]]) -> None:
         assert self._drafts is not None
-        assert self._drafter is not None
-        for row in rows:
-            if row.draft_slot < 0:
-                row.draft_slot = self._drafts.new(self._drafter.encode(row.job.messages))
         feed = {row: row.job.tokens[row.draft_read :] for row in rows}
         for step in range(self._ahead):
             rows = [row for row in rows if row.limit - len(row.job.tokens) > step + 1]  # one more is not drafted
             if not rows:
                 return
-            logits = self._drafts.forward([(row.draft_slot, feed[row]) for row in rows])
+            logits = self._drafts.forward([(row.draft_slot, feed[row]) for row in rows])[:, : self._width]
             best, logprobs = greedy(logits)
             going = []
             for i, row in enumerate(rows):
@@ -355,12 +407,22 @@ class Decoder:
         loop, done = anyio.lowlevel.current_token().native_token, anyio.Event()
         tell = job.tell
         if tell is not None:
-            job.tell = lambda piece: post(loop, partial(tell, piece))
+
+            def told(piece: str) -> None:
+                if not job.cancelled:  # who listens may be gone
+                    tell(piece)
+
+            job.tell = lambda piece: post(loop, partial(told, piece))
         with self._lock:
             self._waiting.append((job, lambda: post(loop, done.set)))
             if not self._running:
                 self._running = True
-                threading.Thread(target=self._run, name=f"agora {self._model.name}").start()
+                try:
+                    threading.Thread(target=self._run, name=f"agora {self._model.name}").start()
+                except BaseException:
+                    self._running = False
+                    self._waiting.pop()
+                    raise
         try:
             await done.wait()
         finally:
@@ -385,7 +447,9 @@ class Decoder:
                 batch = batch or Batch(self._model)
                 over += [job for job, _ in new if job.cancelled or not batch.add(job)]
                 over += batch.step()
-            except Exception as error:  # nothing of one job: the model cannot be loaded, or this is a fault of ours
+            except BaseException as error:  # nothing of one job: the model cannot be loaded, or this is a fault of ours
+                if not isinstance(error, Exception):  # such as a panic of a tokenizer in Rust
+                    error = ModelError(f"it failed: {type(error).__name__}: {error}.", model=self._model.name)
                 for job in done:
                     job.error = job.error or error
                 over, batch = list(done), None

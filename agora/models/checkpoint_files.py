@@ -30,6 +30,7 @@ class CheckpointFiles:
         eos: ids that its configuration says end a text.
         template: there is one of the checkpoint's own for conversations.
         stamp: differs where the files do: their names, sizes and times, and what the small ones say.
+        tokenizer: a hash of what says which tokens there are.
     """
 
     folder: Path
@@ -37,6 +38,7 @@ class CheckpointFiles:
     eos: frozenset[int]
     template: bool
     stamp: str
+    tokenizer: str = ""
 
 
 def checkpoint(folder: str | Path) -> CheckpointFiles:
@@ -78,7 +80,15 @@ def checkpoint(folder: str | Path) -> CheckpointFiles:
     ids = [i for end in ends for i in (end if isinstance(end, list) else [end])]
     eos = frozenset(i for i in ids if isinstance(i, int) and not isinstance(i, bool) and i >= 0)
     template = bool(tokens.get("chat_template")) or (where / "chat_template.jinja").is_file()
-    return CheckpointFiles(where, found[0] if found else None, eos, template, _stamp(where))
+    return CheckpointFiles(where, found[0] if found else None, eos, template, _stamp(where), _tokenizer(where))
+
+
+def _tokenizer(where: Path) -> str:
+    made = hashlib.sha256()
+    for name in ("tokenizer.json",) if (where / "tokenizer.json").is_file() else TOKENIZERS:
+        if (where / name).is_file():
+            made.update(name.encode() + b"\0" + (where / name).read_bytes())
+    return made.hexdigest()
 
 
 def adapter(folder: str | Path) -> CheckpointFiles:

@@ -72,10 +72,18 @@ class Draft:
         """Within it the draft may grow in another thread; who listens is still told in this one."""
         loop, listen = anyio.lowlevel.current_token().native_token, self._listen
         if listen is not None:
-            self._listen = lambda told: post(loop, partial(listen, told))
+            here = [True]
+
+            def hear(told: calls.Wait | calls.Delta) -> None:
+                if here:  # else who listens may be gone
+                    listen(told)
+
+            self._listen = lambda told: post(loop, partial(hear, told))
         try:
             yield
         finally:
+            if listen is not None:
+                here.clear()
             self._listen = listen
 
     def writer(self, who: str) -> Continues:
@@ -197,6 +205,7 @@ class Together(ABC):
     continues = True
     by_token = False  # what is written next depends on how likely a member finds its next token
     chunk = CHUNK
+    forwards = 1  # forward passes that a token takes, about
 
     def __init__(self, writers: Mapping[str, Model], asked: Sequence[Model], name: str, identity: str) -> None:
         for model in writers.values():
@@ -249,7 +258,9 @@ class Together(ABC):
             asked = f"{said[-1].content}\n\n{endpoint.schema_instruction(schema)}"
             said[-1] = replace(said[-1], content=asked)
         limits = [bare(model)[1].max_tokens for model in self._writers.values()]
-        limit = min((n for n in (settings.max_tokens, *limits) if n is not None), default=LIMIT)
+        limit = min((n for n in (settings.max_tokens, *limits) if n is not None), default=self._limit())
+        if ends := [end for model in self._writers.values() for end in getattr(bare(model)[0], "ends", ())]:
+            settings = replace(settings, stop=tuple(dict.fromkeys((*(settings.stop or ()), *ends))))
         if self.by_token and not self._whole and (stand_in := calls.current().stand_in) is not None:
             return await self._rehearsed(said, begun, replace(settings, max_tokens=limit), stand_in)
         hands: dict[str, Continues] = {}
@@ -322,6 +333,10 @@ class Together(ABC):
                 spent += last.usage
         return replace(last, model=self.name, usage=spent)
 
+    def _limit(self) -> int:
+        """Tokens of an answer where nothing is said."""
+        return min(LIMIT, *(getattr(bare(model)[0], "limit", LIMIT) for model in self._writers.values()))
+
     def _hand(self, who: str, model: Model) -> Continues:
         """What writes for a member."""
         return writer(model, who, asked=not self._whole)
@@ -344,6 +359,7 @@ class _Whole:
     def __init__(self, together: Together) -> None:
         self._together = together
         self.name, self.identity = together.name, together.identity
+        self.forwards = together.forwards
 
     def cost(self, usage: Usage) -> float | None:
         """What the dearest member would cost."""

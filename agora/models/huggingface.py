@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakValueDictionary
 
 from agora.errors import ContextError, InputError, MissingError, RequestError
-from agora.model import Settings
 from agora.models import checkpoint_files
 from agora.models.completions import ChatFormat, chat_format
 from agora.models.local import LocalModel
-from agora.records import Message, Reply
+from agora.records import Message
 
 if TYPE_CHECKING:
     from agora.models.batching import Decoder
@@ -93,6 +92,11 @@ class HuggingFaceModel(LocalModel):
         """The text of each token id as it stands in running text."""
         return self._weights.vocabulary
 
+    @property
+    def vocabulary_key(self) -> str:
+        """The same for checkpoints whose vocabularies are, which says so without loading them."""
+        return self._files.tokenizer
+
     @cached_property
     def stop_tokens(self) -> frozenset[int]:
         """Ids that end an answer."""
@@ -114,11 +118,10 @@ class HuggingFaceModel(LocalModel):
                 self._decoder = _decoders.setdefault(key, Decoder(self))
             return self._decoder
 
-    async def answer(self, messages: Sequence[Message], settings: Settings = Settings()) -> Reply:
-        """Answer a conversation; see `LocalModel`. A chat format's own texts end an answer too."""
-        if self.format is not None and self.format.stop:
-            settings = replace(settings, stop=(*(settings.stop or ()), *self.format.stop))
-        return await super().answer(messages, settings)
+    @property
+    def ends(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Texts of its chat format that end an answer."""
+        return self.format.stop if self.format is not None else ()
 
     @property
     def folder(self) -> Path | None:

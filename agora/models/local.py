@@ -37,6 +37,7 @@ class LocalModel(ABC):
     certain = False
     fixed_prompts = False
     context: int | None = None
+    ends: tuple[str, ...] = ()
     _decoder: Decoder | None = None
 
     @property
@@ -97,6 +98,8 @@ class LocalModel(ABC):
         if schema is not None and said:
             asked = f"{said[-1].content}\n\n{endpoint.schema_instruction(schema)}"
             said[-1] = replace(said[-1], content=asked)
+        if self.ends:
+            settings = replace(settings, stop=(*(settings.stop or ()), *self.ends))
         job = Job(said, settings, self.limit, tell=endpoint.follow(""))
         await self.decoder.decode(job)
         if job.tell is not None:

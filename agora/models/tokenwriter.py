@@ -98,6 +98,23 @@ class TokenWriter:
         """How many tokens that the model did not write itself the last look took."""
         return self._read
 
+    def follow(self, tokens: Sequence[int]) -> Logits:
+        """Logits after tokens without a text of their own, parts of a character, behind the text that was looked at
+        last; they are forgotten if the text goes on otherwise."""
+        with self._held():
+            for token in tokens:
+                self._append(token, "", own=True)
+            return self._logits()
+
+    def complete(self, tokens: Sequence[int], piece: str) -> None:
+        """Go on with a character of several tokens, all but the last of which have been followed."""
+        with self._held():
+            while self._ids and self._empty(len(self._ids) - 1):
+                self._ids.pop(), self._ends.pop(), self._own.pop()
+            for token in tokens[:-1]:
+                self._append(token, "", own=True)
+            self._append(tokens[-1], piece, own=True)
+
     def keep(self, token: int, piece: str) -> None:
         """Go on with a token after the text that was looked at last: it stays cut as the model would write it."""
         with self._held():
@@ -201,6 +218,8 @@ class TokenWriter:
     def _meet(self, messages: tuple[Message, ...], text: str) -> None:
         """Have the tokens of the prompt and the text, and keep as much of the cache as agrees with them."""
         kept = 0
+        if messages == self._of and text == self._text and not (self._ids and self._empty(len(self._ids) - 1)):
+            return
         if messages != self._of:
             prompt = self._model.encode(messages)
             if not len(prompt):
@@ -230,11 +249,15 @@ class TokenWriter:
         self._own[kept:] = [False] * len(new)
 
     def _begin(self, prompt: Prompt) -> None:
-        if self._session is None:
-            self._session = self._model.session()
-        else:
-            self._session.free(self._slot)
-        self._slot = self._session.new(prompt)
+        session = self._session or self._model.session()
+        if self._session is not None:
+            self._session, self._of = None, None
+            session.free(self._slot)
+        try:
+            self._slot = session.new(prompt)  # an ensemble may read it here
+        except ValueError as error:
+            raise ContextError(f"it cannot read {len(prompt)} tokens: {error}.", model=self.name) from error
+        self._session = session
         self._prompt, self._fed, self._row = prompt, None, None
 
     def _empty(self, i: int) -> bool:

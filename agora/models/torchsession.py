@@ -125,6 +125,13 @@ class Session:
                 work.sequence.read = [*([] if work.again else work.sequence.read), *work.ids]
         return logits
 
+    def together(self, slot: int) -> int | None:
+        """How many tokens can be read at once with the logits they have one by one: up to where a sequence crosses the
+        network's limit, behind which its keys have other angles; None where that makes no difference."""
+        sequence, network = self._sequences[slot], self._network
+        room = network.limit - sequence.length - len(sequence.prompt)
+        return room if network.limit < network.context and room > 0 else None
+
     def _read(self, works: list[_Work], out: int) -> Array:
         groups = self._groups(works)
         if len(groups) == 1 and len(works) == out and len(groups[0][0].ids) <= CHUNK:

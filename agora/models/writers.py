@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Sequence
@@ -27,9 +28,17 @@ def can_continue(model: Model) -> bool:
 
 def in_process(model: Model) -> bool:
     """Whether it does so in this process: a `TokenModel`, or a model with a method `extend` of its own."""
-    # by name: what stands around a model has its attributes, and `isinstance` does not see them
-    names = ("vocabulary", "stop_tokens", "encode", "decode", "session")
-    return hasattr(model, "extend") or all(hasattr(model, name) for name in names)
+    while isinstance(inner := getattr(model, "inner", None), Model) and "inner" not in vars(model):
+        model = inner  # what stands around a model has its attributes
+
+    def has(name: str) -> bool:  # without asking for it: a checkpoint would be loaded
+        try:
+            inspect.getattr_static(model, name)
+        except AttributeError:
+            return False
+        return True
+
+    return has("extend") or all(map(has, ("vocabulary", "stop_tokens", "encode", "decode", "session")))
 
 
 def bare(model: Model) -> tuple[Model, Settings]:

@@ -54,8 +54,13 @@ async def forecast(debate: Debate, question: str, *, reply_tokens: int = USUAL_O
     least, _ = await _rehearse(debate, question, reply_tokens, agree=True)
     most, phases = await _rehearse(debate, question, reply_tokens, agree=False)
     unpriced = tuple(name for name, usage in most.items() if usage.usd is None)
-    total = sum(most.values(), Usage())
-    return Forecast(sum(least.values(), Usage()), total, most, phases, reply_tokens, unpriced)
+    total, few = sum(most.values(), Usage()), sum(least.values(), Usage())
+    few = replace(  # replies of agents that agree may be longer than those of some that do not
+        few, calls=min(few.calls, total.calls), input_tokens=min(few.input_tokens, total.input_tokens),
+        output_tokens=min(few.output_tokens, total.output_tokens),
+        usd=few.usd if few.usd is None or total.usd is None else min(few.usd, total.usd),
+    )  # fmt: skip
+    return Forecast(few, total, most, phases, reply_tokens, unpriced)
 
 
 async def _rehearse(
@@ -107,7 +112,8 @@ class _StandIn:
         self._count += 1
         tokens = self.tokens(model, settings)
         read = sum(m.content.count(_MARK) for m in messages) if self._missing else 0
-        usage = Usage(1, calls.estimate_tokens(messages) + read * self._missing, tokens)
+        times = getattr(model, "forwards", 1)  # an ensemble's members all read and write
+        usage = Usage(1, times * (calls.estimate_tokens(messages) + read * self._missing), times * tokens)
         usage = priced(usage, getattr(model, "cost", None))
         self.used[model.name] = self.used.get(model.name, Usage()) + usage
         phase = calls.current().path.rpartition("/")[2]
