@@ -98,10 +98,8 @@ def main() -> None:
     for name, (share, low, high) in found["right"].items():
         mean, least, most = found["minus_best"][name]
         each = " ".join(f"{found['by_skill'][name][skill]:5.2f}" for skill in SKILLS)
-        print(
         minus, around = f"{mean:+.3f} ({least:+.3f} {most:+.3f})", f"{low:.3f}-{high:.3f}"
         print(f"{name:30} {share:6.3f} {around:>13} {minus:>24}  {each}")
-        )
 
 
 if __name__ == "__main__":
