@@ -19,7 +19,6 @@ from agora.weight.recipe import Recipe, read_recipe
 from agora.weight.vocabulary import Vocabulary
 from agora.weight.writer import SHARD, Writer
 
-
 VERSION = 1  # of what merges come to: raised when the same recipe gives other bytes
 
 
@@ -118,7 +117,8 @@ def content_key(recipe: Recipe | Mapping[str, Any] | Path | str, *, folders: Map
         parent.close()
     files = {name for name, parameter in methods.get(read.merge_method).parameters.items() if parameter.kind == "file"}
     for settings in read.settings():
-        places += [find(str(settings[name]), beside, folders) for name in sorted(files & set(settings))]
+        named = [settings[name] for name in sorted(files & set(settings))]
+        places += [find(value, beside, folders) for value in named if isinstance(value, str)]
     for place in places:
         for path in sorted(place.iterdir()) if place.is_dir() else [place]:
             if path.is_file():
