@@ -18,7 +18,8 @@ def _merge(value: Any, options: Mapping[str, Any], context: Context) -> Model:
     only looks gets the first model in its place."""
     from agora.models.wrappers import with_settings
     from agora.weight import read_recipe
-    from agora.weight.cached import cached, key_of
+    from agora.weight.cached import cached
+    from agora.weight.merging import planned
     from agora.weight.parents import find
 
     spec = checked(options, MergedSpec)
@@ -35,7 +36,7 @@ def _merge(value: Any, options: Mapping[str, Any], context: Context) -> Model:
     folders = _folders(recipe.references(), context)
     name = f"merge:{recipe.name or recipe.merge_method}"
     if context.lenient:
-        key_of(recipe, beside, folders)  # all of them can be read
+        planned(recipe, beside=beside, folders=folders)
         first = recipe.references()[0]
         folder = find(first if first in folders else first.partition("+")[0], beside, folders)
     else:

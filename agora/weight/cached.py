@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from agora.errors import InputError
 from agora.weight.engine import Progress
-from agora.weight.merging import merge
-from agora.weight.parents import Parent, find
-from agora.weight.recipe import Recipe, read_recipe
-
-FORM = 1  # raised whenever the same recipe gives other bytes
+from agora.weight.merging import content_key, merge
+from agora.weight.recipe import Recipe
 
 
 def place() -> Path:
@@ -24,33 +20,6 @@ def place() -> Path:
 
     given = os.environ.get("AGORA_CACHE")
     return (Path(given).expanduser() if given else user_cache_path("agora", appauthor=False)) / "merged"
-
-
-def key_of(recipe: Recipe, beside: Path | None = None, folders: Mapping[str, Path] | None = None) -> str:
-    """What a merge is known by: its recipe, and for each model its fingerprint and its files' sizes and times: a model
-    that has changed is noticed, and where models lie or what they are called makes no difference.
-
-    Args:
-        recipe: what is merged.
-        beside: the folder of the recipe.
-        folders: folders of models by name.
-
-    Raises:
-        InputError: if a model is not there, or cannot be read.
-    """
-    made = hashlib.sha256(f"{FORM}\0".encode())
-    text = recipe.model_copy(update={"name": None}).to_yaml()
-    for i, reference in enumerate(sorted(recipe.references(), key=len, reverse=True)):
-        parent = Parent(reference, beside, folders)
-        try:
-            made.update(f"{i}\0".encode() + parent.key)
-            text = text.replace(reference, f"\0{i}\0")
-        finally:
-            parent.close()
-    for folder in _named(recipe, beside, folders).values():
-        made.update(_stamp(folder))
-    made.update(text.encode())
-    return made.hexdigest()[:24]
 
 
 def cached(
@@ -71,18 +40,14 @@ def cached(
     Raises:
         InputError: as `merge`.
     """
-    if isinstance(recipe, (str, Path)):
-        beside = Path(recipe).parent
-    read = read_recipe(recipe)
-    out = place() / key_of(read, beside, folders)
+    out = place() / content_key(recipe, beside=beside, folders=folders)[:24]
     if (out / "agora_recipe.yaml").is_file():
         return out
     try:
-        merge(read, out, folders=_named(read, beside, folders), progress=progress)
+        merge(recipe, out, beside=beside, folders=folders, progress=progress)
     except InputError:
-        if (out / "agora_recipe.yaml").is_file():  # another process was first
-            return out
-        raise
+        if not (out / "agora_recipe.yaml").is_file():  # else another process was first
+            raise
     return out
 
 
@@ -93,39 +58,3 @@ def clear() -> int:
         size = sum(file.stat().st_size for file in there.rglob("*") if file.is_file())
         shutil.rmtree(there)
     return size
-
-
-def _named(recipe: Recipe, beside: Path | None, folders: Mapping[str, Path] | None) -> dict[str, Path]:
-    """The folders of all models, adapters and files of tensors that a recipe names, by their names."""
-    found = dict(folders or {})
-    for reference in recipe.references():
-        parts = [reference]
-        if "+" in reference and reference not in found and not Path(reference).exists():
-            parts = list(reference.rpartition("+")[::2])
-        found |= {part: find(part, beside, folders) for part in parts}
-    for text in _texts(recipe.settings()):  # fisher and regmean are given checkpoints among their parameters
-        for path in (Path(text), *([beside / text] if beside else [])):
-            if path.is_dir():
-                found.setdefault(text, path)
-    return found
-
-
-def _stamp(folder: Path) -> bytes:
-    made = hashlib.sha256()
-    for file in sorted(folder.iterdir()):
-        if file.suffix in (".safetensors", ".json", ".jinja", ".model", ".txt"):
-            seen = file.stat()
-            made.update(f"{file.name}\0{seen.st_size}\0{seen.st_mtime_ns}\0".encode())
-    return made.digest()
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """All texts in parameters."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _texts(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _texts(item)

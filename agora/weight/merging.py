@@ -52,6 +52,7 @@ def merge(
     seed: int | None = None,
     shard: int = SHARD,
     overwrite: bool = False,
+    beside: Path | None = None,
     folders: Mapping[str, Path] | None = None,
     progress: Progress | None = None,
 ) -> Report:
@@ -68,6 +69,7 @@ def merge(
         seed: of random masks, in place of the recipe's.
         shard: bytes of a file from which on another is begun.
         overwrite: replace what is there.
+        beside: the folder that paths begin in, where the recipe is no file.
         folders: folders of models by the names under which the recipe mentions them.
         progress: is told bytes written and bytes in all, from any thread, one call at a time.
 
@@ -75,7 +77,7 @@ def merge(
         InputError: if anything is wrong with the recipe, a model or the disk; then nothing is left behind.
     """
     begun = time.monotonic()
-    beside = Path(recipe).parent if isinstance(recipe, (str, Path)) else None
+    beside = Path(recipe).parent if isinstance(recipe, (str, Path)) else beside
     read = read_recipe(recipe)
     if seed is not None:
         read = read.model_copy(update={"seed": seed})
@@ -91,18 +93,51 @@ def merge(
     return Report(out, read.merge_method, tensors, size, time.monotonic() - begun, tuple(notes))
 
 
-def content_key(recipe: Recipe | Mapping[str, Any] | Path | str, *, folders: Mapping[str, Path] | None = None) -> str:
+def planned(
+    recipe: Recipe | Mapping[str, Any] | Path | str,
+    *,
+    beside: Path | None = None,
+    folders: Mapping[str, Path] | None = None,
+) -> tuple[str, ...]:
+    """See that a merge can be made, all but its arithmetic; what a user should know of it, a sentence each.
+
+    Args:
+        recipe: as `merge` takes it.
+        beside: likewise.
+        folders: likewise.
+
+    Raises:
+        InputError: as `merge`, but for what only the values of tensors show.
+    """
+    beside = Path(recipe).parent if isinstance(recipe, (str, Path)) else beside
+    read = read_recipe(recipe)
+    with ExitStack() as stack:
+        if methods.get(read.merge_method).needs == "adapter":
+            return ()
+        parents = _parents(read, beside, folders, stack)
+        notes: list[str] = []
+        chosen = tokens.choose(read, parents, notes)
+        return (*notes, *plan.make(read, parents, Vocabulary(chosen, parents, read.base_model)).notes)
+
+
+def content_key(
+    recipe: Recipe | Mapping[str, Any] | Path | str,
+    *,
+    beside: Path | None = None,
+    folders: Mapping[str, Path] | None = None,
+) -> str:
     """What a merge depends on, as 64 hexadecimal digits: the recipe, and its models by name, content, size and time of
     change of their files. A result kept under it need not be made again. Tensors are sampled, not read.
 
     Args:
         recipe: as `merge` takes it.
+        beside: likewise.
         folders: likewise.
 
     Raises:
         InputError: if the recipe or a model cannot be read.
     """
-    beside = Path(recipe).parent if isinstance(recipe, (str, Path)) else None
+    beside = Path(recipe).parent if isinstance(recipe, (str, Path)) else beside
     read = read_recipe(recipe)
     made = hashlib.sha256(f"{VERSION}\0{read.to_yaml()}".encode())
     adapters = methods.get(read.merge_method).needs == "adapter" and read.base_model is None

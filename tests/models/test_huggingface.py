@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import anyio
 import numpy as np
 import pytest
 
@@ -388,17 +389,28 @@ async def test_it_answers(plain: Path) -> None:
     assert reply.usage.usd == 0.0
 
 
-@pytest.mark.anyio
-async def test_a_format_ends_an_answer(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_format_ends_an_answer(plain: Path) -> None:
+    """Wherever the checkpoint answers: alone, and in whatever is built of it."""
+    from agora.api.defer import Nudged
+    from agora.logit import aware, drafted, fuse
+
     model = HuggingFaceModel(plain)
-    asked: list[Settings] = []
+    assert model.ends == ("\n\nUser:",)
+    text = anyio.run(model.answer, ASKED, Settings(max_tokens=12)).text
+    assert len(text) > 3
+    stop = text[2:4]
+    ended = HuggingFaceModel(plain, chat={**_PLAIN, "stop": [stop]})
+    alone = anyio.run(ended.answer, ASKED, Settings(max_tokens=12))
+    assert (alone.text, alone.finish) == (text[: text.index(stop)].strip(), "stop")
+    for built in (fuse([ended, ended]), drafted(ended, ended), aware(ended), Nudged(ended, ended, 0)):
+        reply = anyio.run(built.answer, ASKED, Settings(max_tokens=12))
+        assert (reply.text, reply.finish) == (alone.text, "stop"), built
 
-    async def note(self: Any, messages: Any, settings: Settings) -> None:
-        asked.append(settings)
 
-    monkeypatch.setattr(LocalModel, "answer", note)
-    await model.answer(ASKED, Settings(stop=("#",)))
-    assert asked[0].stop == ("#", "\n\nUser:")
+_PLAIN = {
+    "system": "{content}\n\n", "user": "User: {content}\n\n", "assistant": "Assistant:\n{content}\n\n",
+    "begin": "Assistant:\n",
+}  # fmt: skip
 
 
 def test_the_template(folder: Path) -> None:
