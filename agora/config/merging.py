@@ -56,7 +56,7 @@ def _folders(references: list[str], context: Context) -> dict[str, Path]:
                 continue
             model, _ = bare(context.models[name])
             folder = getattr(model, "folder", None)
-            if isinstance(model, PocketModel) and folder is None:
+            if type(model) is PocketModel:
                 folder = WEIGHTS / model.name.partition(":")[2]
             if folder is None:
                 raise InputError(f"merge: {name[:60]} has no weights on this machine that could be merged.",
@@ -70,7 +70,7 @@ def _loaded(folder: Path, name: str, spec: MergedSpec) -> Model:
 
     tokenizer = folder / "tokenizer.json"
     if tokenizer.is_file() and tokenizer.read_bytes() == (WEIGHTS / "base" / "tokenizer.json").read_bytes():
-        return GivenPocketModel(network.load(folder), name, folder.name)
+        return GivenPocketModel(network.load(folder), name, folder.name, folder)
     from agora.models.huggingface import HuggingFaceModel
 
     return HuggingFaceModel(folder, dtype=spec.dtype, device=spec.device, chat=spec.chat, name=name)

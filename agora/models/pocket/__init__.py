@@ -124,10 +124,11 @@ class GivenPocketModel(PocketModel):
         weights: in memory.
         name: what users call it.
         identity: a text that differs where the weights do.
+        folder: where they were read, if they were.
     """
 
-    def __init__(self, weights: Weights, name: str, identity: str) -> None:
-        self._weights, self._name, self.identity = weights, name, f"pocket {identity}"
+    def __init__(self, weights: Weights, name: str, identity: str, folder: Path | None = None) -> None:
+        self._weights, self._name, self.identity, self.folder = weights, name, f"pocket {identity}", folder
 
     @property
     def name(self) -> str:
