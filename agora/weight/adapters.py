@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,41 +10,11 @@ import numpy as np
 from agora.errors import InputError
 from agora.weight.checkpoint import Checkpoint
 from agora.weight.dtypes import Floats
+from agora.weight.methods.lora import Factors
 from agora.weight.sources import BlockSource, FileSource, Scratch, Source
 
 _KEY = re.compile(r"^(?:base_model\.model\.)?(.+)\.(lora_A|lora_B|lora_embedding_A|lora_embedding_B)(?:\.weight)?$")
 _REFUSED = {"use_dora": "DoRA", "use_qalora": "QA-LoRA", "lora_bias": "biases of its own"}
-
-
-@dataclass(frozen=True)
-class Factors:
-    """The two factors of one module's change: scaling * b @ a.
-
-    Attributes:
-        a: (rank, inputs).
-        b: (outputs, rank).
-        scaling: alpha / rank, or alpha / sqrt(rank) of rank-stabilised LoRA.
-        transposed: the weight is stored as (inputs, outputs).
-    """
-
-    a: Floats
-    b: Floats
-    scaling: float
-    transposed: bool = False
-
-    def rows(self, first: int, count: int) -> Floats:
-        """Rows of the change of the weight."""
-        if self.transposed:
-            made: Floats = self.a[:, first : first + count].T @ self.b.T
-        else:
-            made = self.b[first : first + count] @ self.a
-        return made * self.scaling
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Of the weight."""
-        shape = (self.b.shape[0], self.a.shape[1])
-        return shape[::-1] if self.transposed else shape
 
 
 class Adapter:

@@ -11,8 +11,8 @@ from agora.weight.dtypes import Floats
 
 SMALL = 1 << 18  # elements that are simply held
 HELD = 1 << 22  # elements held at most
-SAMPLE = 128  # places at which a sample is taken
-RUN = 512  # elements taken at each
+SAMPLE = 64  # places at which a sample is taken
+RUN = 1024  # elements taken at each
 
 Pieces = Iterable[tuple[int, Sequence[Floats]]]
 
