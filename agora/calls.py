@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 
@@ -17,7 +17,18 @@ from agora.journal import Recorder
 from agora.model import Model, Settings
 from agora.records import Message, Reply, Usage
 
-StandIn = Callable[[Model, Sequence[Message], Settings], Reply]
+
+class StandIn(Protocol):
+    """What answers in place of every model in a rehearsal."""
+
+    frugal: bool
+    """Everything goes as cheaply as it can, not as dearly."""
+
+    def tokens(self, model: Model, settings: Settings) -> int:
+        """How many tokens a reply of a model is taken to have."""
+        ...
+
+    def __call__(self, model: Model, messages: Sequence[Message], settings: Settings) -> Reply: ...
 
 
 @dataclass(frozen=True, slots=True)

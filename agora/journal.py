@@ -506,7 +506,9 @@ def reply_json(reply: Reply) -> dict[str, Any]:
     if reply.warnings:
         data["warnings"] = list(reply.warnings)
     if reply.tokens:
-        data["tokens"] = [[t.text, t.logprob, list(t.top)] for t in reply.tokens]
+        data["tokens"] = [
+            [t.text, t.logprob, list(t.top), *([list(t.by), t.disagreement] if t.by else [])] for t in reply.tokens
+        ]
     if reply.parts:
         data["parts"] = [reply_json(part) for part in reply.parts]
     return data
@@ -523,11 +525,15 @@ def reply_of(data: Mapping[str, Any]) -> Reply:
         confidence=data.get("confidence"),
         reasoning=data.get("reasoning"),
         finish=data.get("finish"),
-        tokens=tuple(Token(t, p, tuple((a, b) for a, b in top)) for t, p, top in data.get("tokens", ())),
+        tokens=tuple(_token(*token) for token in data.get("tokens", ())),
         attempts=data.get("attempts", 1),
         route=tuple(data["route"]) if data.get("route") else None,  # type: ignore[arg-type]
         warnings=tuple(data.get("warnings", ())),
     )
+
+
+def _token(text: str, logprob: float, top: Any, by: Any = (), disagreement: float | None = None) -> Token:
+    return Token(text, logprob, tuple((a, b) for a, b in top), tuple((a, b) for a, b in by), disagreement)
 
 
 def error_of(data: Mapping[str, Any]) -> ModelError:

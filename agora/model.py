@@ -89,8 +89,8 @@ class Model(Protocol):
 
 
 Prompt: TypeAlias = Sequence[int]
-"""What a model reads before its answer. Of a plain model these are token ids; an ensemble has a prompt of each member in
-it, as the members may write a conversation differently, and its length is that of all of them."""
+"""What a model reads before its answer. Of a plain model these are token ids; an ensemble has a prompt of each member
+in it, as the members may write a conversation differently, and its length is that of all of them."""
 
 
 class TokenSession(Protocol):

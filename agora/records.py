@@ -69,11 +69,22 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One generated token, its log-probability, and the likeliest alternatives with theirs."""
+    """One generated token.
+
+    Attributes:
+        text: of it.
+        logprob: its log-probability.
+        top: the likeliest alternatives with theirs, best first.
+        by: of an ensemble that fuses distributions: its members, and the log-probability that each gave the token.
+        disagreement: of theirs: the Jensen-Shannon divergence of the members' distributions over its greatest possible
+            value, 0 to 1.
+    """
 
     text: str
     logprob: float
     top: tuple[tuple[str, float], ...] = ()
+    by: tuple[tuple[str, float], ...] = ()
+    disagreement: float | None = None
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from agora import calls
 from agora.answers import objects
 from agora.api import cards
 from agora.api.cards import Card
-from agora.api.draft import Draft, Together
 from agora.api.route import NoChoice, named
 from agora.errors import BudgetError, InputError, ModelError, RequestError
 from agora.model import Model, Settings, derive_seed
 from agora.models.continuing import Extended
+from agora.models.draft import Draft, Together
 from agora.models.writers import bare, in_process
 from agora.prompts import template
 from agora.records import Message, Token
@@ -98,6 +98,8 @@ class Nudged(Together):
         InputError: if gamma is negative or no number, or a model cannot go on with a text.
     """
 
+    by_token = True
+
     def __init__(self, base: Model, nudger: Model, gamma: float = 0.4, *, name: str = "nudged") -> None:
         if not gamma >= 0:
             raise InputError(f"nudged: gamma is a probability, not {gamma}.")
@@ -137,6 +139,8 @@ class Deferred(Together):
     Raises:
         InputError: if the threshold is no number, or a model cannot go on with a text.
     """
+
+    by_token = True
 
     def __init__(
         self,

@@ -14,7 +14,8 @@ from agora import answers
 from agora.budget import Budget
 from agora.config.answers import answer_of
 from agora.config.models import KINDS as KINDS_OF_MODELS
-from agora.config.models import Context, Named, checked, load_model, settings_of
+from agora.config.models import Named, load_model
+from agora.config.options import Context, checked, settings_of
 from agora.config.presets import Given, merged
 from agora.config.reading import Path_, explain, override, parse, read
 from agora.config.schema import (

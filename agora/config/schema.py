@@ -16,6 +16,8 @@ class SettingsSpec(Strict):
 
     temperature: float | None = Field(None, ge=0, le=5, description="0 is greedy")
     top_p: float | None = Field(None, gt=0, le=1)
+    top_k: int | None = Field(None, ge=1, description="only the so many likeliest tokens")
+    min_p: float | None = Field(None, ge=0, le=1, description="only tokens so likely, as a share of the likeliest")
     max_tokens: int | None = Field(None, ge=1)
     seed: int | None = None
 
@@ -282,6 +284,24 @@ class PriceSpec(Strict):
     cache_write: float | None = Field(None, ge=0, description="prompt tokens put into a cache; default as input")
 
 
+class LocalSpec(SettingsSpec):
+    """A model in this process, written as a mapping."""
+
+    stop: list[str] | None = Field(None, description="strings that end an answer")
+    logprobs: int | None = Field(None, ge=0, le=100, description="log-probabilities of each token and so many others")
+
+
+class CheckpointSpec(LocalSpec):
+    """A checkpoint on this machine written as a mapping: `hf: FOLDER`, and these options."""
+
+    adapter: str | list[str] | None = Field(None, description="folders of LoRA adapters, merged in this order")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: as the checkpoint says")
+    device: str = Field("auto", description="cpu, cuda, cuda:1; auto: a GPU if there is one")
+    chat: str | dict[str, Any] | None = Field(
+        None, description="plain, chatml, llama3, or a format's parts; default: the checkpoint's own template"
+    )
+
+
 class HostedSpec(SettingsSpec):
     """A hosted model written as a mapping: `openai: NAME` or `anthropic: NAME`, and these options."""
 
@@ -372,6 +392,54 @@ class MentorSpec(Strict):
     span: int = Field(16, ge=1, description="tokens that both write where they differ")
     judge: str | dict[str, Any] | None = Field(None, description="who chooses; default: the student's likelihood")
     seed: int = 0
+
+
+class OverSpec(SettingsSpec):
+    """What all ways to fuse share. The ensemble samples once; what its members pin has no effect."""
+
+    over: Literal["vocabulary", "text"] = Field(
+        "vocabulary", description="text: members with tokenizers of their own, or behind completions endpoints"
+    )
+    top: int = Field(10, ge=1, le=100_000, description="over text: pieces that each member proposes; servers: 20")
+
+
+class FuseSpec(OverSpec):
+    """An ensemble written as a mapping: `fuse: [MODEL, ...]`, and these options."""
+
+    method: str = Field("average", description="average, product, geometric, min, max, surest, defer")
+    weights: list[float] | Literal["perplexity"] | None = Field(
+        None, description="one a member; perplexity: of each prompt (PackLLM)"
+    )
+    tau: float = Field(1.0, gt=0, description="temperature of weights by perplexity")
+    sure: float | None = Field(
+        None, ge=0, le=1, description="fuse only where the first model's likeliest token is less probable than this"
+    )
+
+
+class ContrastSpec(OverSpec):
+    """Contrastive decoding written as a mapping: `contrast: {expert: MODEL, amateur: MODEL}`, and these options."""
+
+    alpha: float = Field(0.1, ge=0, le=1, description="only tokens at least so probable, as a share of the likeliest")
+    beta: float | None = Field(None, ge=0, description="(1 + beta) log expert - beta log amateur; default: the ratio")
+
+
+class ProxySpec(OverSpec):
+    """Proxy tuning written as a mapping: `proxy: {base: MODEL, expert: MODEL, anti: MODEL}`, and these options."""
+
+    alpha: float = Field(1.0, description="strength")
+
+
+class AwareSpec(SettingsSpec):
+    """Context-aware decoding written as a mapping: `aware: MODEL`, and these options."""
+
+    alpha: float = Field(0.5, description="strength")
+    tag: str = Field("context", description="what stands between <context> and </context> is the context")
+
+
+class SpeculateSpec(SettingsSpec):
+    """Speculative decoding written as a mapping: `speculate: {model: MODEL, draft: MODEL}`, and these options."""
+
+    tokens: int = Field(4, ge=1, le=64, description="drafted at a time")
 
 
 class StoreSpec(Strict):

@@ -89,8 +89,9 @@ class AnthropicModel(HostedModel):
         # with thinking the API takes neither; they are the user's, so it is the API that should say so
         if settings.temperature is not None:
             body["temperature"] = settings.temperature
-        if settings.top_p is not None:
-            body["top_p"] = settings.top_p
+        for name in ("top_p", "top_k", "min_p"):
+            if (value := getattr(settings, name)) is not None:
+                body[name] = value
         if settings.stop:
             body["stop_sequences"] = list(settings.stop)
         if self._thinking is not None:

@@ -182,7 +182,7 @@ class CompletionsModel(OpenAIModel):
             "max_tokens": MAX_TOKENS if settings.max_tokens is None else settings.max_tokens,
             "echo": False,
         }
-        for name in ("temperature", "top_p", "logprobs"):
+        for name in ("temperature", "top_p", "top_k", "min_p", "logprobs"):
             if (value := getattr(settings, name)) is not None:
                 body[name] = value
         if settings.seed is not None and self._seeded:

@@ -1,111 +1,104 @@
-"""Decoding: from next-token logits to tokens, one sequence or many, the same for every `TokenModel`."""
+"""From next-token logits to tokens and their text, the same for every `TokenModel`."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agora.model import Settings, TokenSession
+from agora.model import Settings
+
+Logits = NDArray[np.floating[Any]]
+_WINDOW = 5  # tokens before one that its text may depend on
 
 
-@dataclass(slots=True)
-class Decoded:
-    """One decoded sequence: token ids without the stop token, log-probabilities with it, and why it ended."""
-
-    tokens: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    finish: str = "length"
-
-
-def decode(
-    session: TokenSession,
-    prompts: Sequence[Sequence[int]],
-    settings: Sequence[Settings],
-    *,
-    stop_tokens: frozenset[int],
-    limit: int,
-    cancelled: threading.Event | None = None,
-) -> list[Decoded]:
-    """Decode several prompts together; a sequence leaves the batch when it has ended.
-
-    Args:
-        session: where the sequences live.
-        prompts: token ids, at least one each.
-        settings: how to sample each; temperature None or 0 is greedy; a seed makes a sample reproducible.
-        stop_tokens: ids that end a sequence.
-        limit: most new tokens, where the settings do not say less.
-        cancelled: looked at between tokens.
-
-    Returns:
-        One `Decoded` a prompt. Log-probabilities are of the model's own distribution, before temperature and top-p.
-    """
-    draws = [np.random.default_rng(s.seed) for s in settings]
-    limits = [min(limit, s.max_tokens) if s.max_tokens is not None else limit for s in settings]
-    out = [Decoded() for _ in prompts]
-    slots = [session.new() for _ in prompts]
-    try:
-        live = [i for i in range(len(prompts)) if limits[i] > 0]
-        feed: list[tuple[int, Sequence[int]]] = [(slots[i], prompts[i]) for i in live]
-        while live and not (cancelled and cancelled.is_set()):
-            logits = session.forward(feed)
-            best, logprobs = greedy(logits)
-            going, feed = [], []
-            for row, i in enumerate(live):
-                token, logprob = best[row], logprobs[row]
-                if settings[i].temperature:
-                    token, logprob = sample(logits[row], settings[i], draws[i])
-                out[i].logprobs.append(logprob)
-                if token in stop_tokens:
-                    out[i].finish = "stop"
-                    continue
-                out[i].tokens.append(token)
-                if len(out[i].tokens) < limits[i]:
-                    going.append(i)
-                    feed.append((slots[i], (token,)))
-            live = going
-    finally:
-        for slot in slots:
-            session.free(slot)
-    return out
-
-
-def greedy(logits: NDArray[np.float32]) -> tuple[list[int], list[float]]:
-    """The likeliest token of each row, (rows, vocabulary), and its log-probability.
-
-    Raises:
-        ValueError: if the logits hold NaN.
-    """
+def greedy(logits: Logits) -> tuple[list[int], list[float]]:
+    """The likeliest token of each row, (rows, vocabulary), and its log-probability; NaN where the row holds NaN, or
+    allows no token."""
     tokens = logits.argmax(1)
     top = logits[np.arange(len(tokens)), tokens]
-    if np.isnan(top).any():
-        raise ValueError("the model gave NaN for the next token")
-    return tokens.tolist(), (-np.log(np.exp(logits - top[:, None]).sum(1))).tolist()
+    with np.errstate(invalid="ignore"):
+        return tokens.tolist(), (-np.log(np.exp(logits - top[:, None]).sum(1))).tolist()
 
 
-def sample(logits: NDArray[np.float32], settings: Settings, draw: np.random.Generator) -> tuple[int, float]:
-    """One token and its log-probability.
+def sample(logits: Logits, settings: Settings, u: float) -> int:
+    """A token of one row, (vocabulary,), by the inverse of the cumulative distribution over token ids.
 
-    Raises:
-        ValueError: if the logits hold NaN.
+    First the temperature, then `top_k`, then `top_p` of what is left, then `min_p`.
+
+    Args:
+        logits: finite somewhere, without NaN.
+        settings: how to sample; greedy without a temperature.
+        u: uniform in [0, 1). One number gives tokens that mostly agree where distributions are alike.
     """
-    top = float(logits.max())
-    if np.isnan(top):
-        raise ValueError("the model gave NaN for the next token")
-    shifted = logits - top
-    total = float(np.log(np.exp(shifted).sum()))
     if not settings.temperature:
-        token = int(shifted.argmax())
-    else:
-        scaled = np.exp(shifted.astype(np.float64) / settings.temperature)
-        scaled /= scaled.sum()
-        if settings.top_p is not None and settings.top_p < 1:
-            order = np.argsort(-scaled)
-            keep = int(np.searchsorted(np.cumsum(scaled[order]), settings.top_p)) + 1
-            scaled[order[keep:]] = 0
-            scaled /= scaled.sum()
-        token = int(draw.choice(len(scaled), p=scaled))
-    return token, float(shifted[token]) - total
+        return int(logits.argmax())
+    scaled = (logits - logits.max()).astype(np.float64)
+    scaled /= settings.temperature
+    kept: NDArray[np.intp] | None = None
+    if settings.top_k is not None and 0 < settings.top_k < len(scaled):
+        kept = np.sort(np.argpartition(-scaled, settings.top_k - 1)[: settings.top_k])
+        scaled = scaled[kept]
+    p = np.exp(scaled)
+    p /= p.sum()
+    if settings.top_p is not None and settings.top_p < 1:
+        # those below this are all outside: together they have less than what is to be left out
+        some = np.flatnonzero(p >= (1 - settings.top_p) / len(p))
+        order = some[np.argsort(-p[some], kind="stable")]
+        p, kept = _only(p, kept, np.sort(order[: int(np.searchsorted(np.cumsum(p[order]), settings.top_p)) + 1]))
+    if settings.min_p:
+        p, kept = _only(p, kept, np.flatnonzero(p >= settings.min_p * p.max()))
+    below = np.cumsum(p)
+    at = min(int(np.searchsorted(below, u * below[-1], side="right")), len(p) - 1)
+    return at if kept is None else int(kept[at])
+
+
+def _only(
+    p: NDArray[np.float64], kept: NDArray[np.intp] | None, some: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    return p[some], some if kept is None else kept[some]
+
+
+def likeliest(row: Logits, logprob: float, token: int, most: int) -> list[tuple[int, float]]:
+    """The `most` likeliest tokens of a row with their log-probabilities, best first, lower ids first among equals.
+
+    Args:
+        row: logits, (vocabulary,).
+        logprob: of one token.
+        token: which that is.
+        most: how many.
+    """
+    shift = logprob - float(row[token])
+    if most < 1:
+        return []
+    found = np.argpartition(row, -most)[-most:] if most < len(row) else np.arange(len(row))
+    return [(i, float(row[i]) + shift) for i in sorted(found.tolist(), key=lambda i: (-row[i], i))]
+
+
+class Spelling:
+    """The text of tokens that come one by one: a token's text may depend on those before it, and a character may be
+    made of several.
+
+    Args:
+        decode: the model's.
+        before: tokens before the first.
+    """
+
+    def __init__(self, decode: Callable[[Sequence[int]], str], before: Sequence[int] = ()) -> None:
+        self._decode = decode
+        self._ids = list(before[-_WINDOW:])
+        self._begin, self._shown = 0, len(self._ids)
+
+    def piece(self, token: int) -> str:
+        """The text that a token adds; none as long as it ends within a character."""
+        whole = self._decode([*self._ids[self._begin :], token])
+        known = self._decode(self._ids[self._begin : self._shown])
+        return "" if whole.endswith("\ufffd") else whole[len(known) :]
+
+    def add(self, token: int, piece: str) -> None:
+        """Take a token, whose text is `piece`."""
+        self._ids.append(token)
+        if piece:
+            self._begin, self._shown = self._shown, len(self._ids)

@@ -1,4 +1,4 @@
-"""What can answer on this machine: models in the box, vendors whose key is set, servers on the usual local ports."""
+"""What can answer on this machine: models in the box, local checkpoints, servers on the usual ports, vendors by key."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -90,13 +92,34 @@ def pocket() -> list[Found]:
     ]
 
 
+def checkpoints(environ: Mapping[str, str]) -> list[Found]:
+    """The checkpoints that other tools have put into the Hugging Face cache, and FOLDER for any other on this machine;
+    ready where what runs them is installed.
+
+    Args:
+        environ: the environment: HF_HUB_CACHE or HF_HOME say where the cache is.
+    """
+    missing = [name for name in ("torch", "transformers") if find_spec(name) is None]
+    needs = f"{' and '.join(missing)}: pip install 'agora-debate[local]'" if missing else ""
+    home = Path(environ.get("HF_HOME") or Path(environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface")
+    cache = Path(environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
+    found = []
+    try:
+        for snapshot in sorted(cache.glob("models--*/snapshots/*"))[:MAX_MODELS]:
+            if (snapshot / "config.json").is_file() and any(snapshot.glob("*.safetensors")):
+                found.append(Found(f"hf:{snapshot}", not needs, needs))
+    except OSError:  # a cache that cannot be read holds nothing for us
+        found = []
+    return [*found, Found("hf:FOLDER", not needs, needs)]
+
+
 async def everything(environ: Mapping[str, str] = os.environ) -> list[Found]:
-    """All of these: what is in the box, then what is served on this machine, then the vendors.
+    """All of these: what is in the box, checkpoints, what is served on this machine, then the vendors.
 
     Args:
         environ: the environment.
     """
-    return [*pocket(), *await local_servers(), *by_key(environ)]
+    return [*pocket(), *checkpoints(environ), *await local_servers(), *by_key(environ)]
 
 
 def _url(port: int) -> str:

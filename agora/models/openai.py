@@ -81,8 +81,9 @@ class OpenAIModel(HostedModel):
         }
         if settings.temperature is not None:
             body["temperature"] = settings.temperature
-        if settings.top_p is not None:
-            body["top_p"] = settings.top_p
+        for name in ("top_p", "top_k", "min_p"):  # the latter two by vLLM and its like; OpenAI says that it takes none
+            if (value := getattr(settings, name)) is not None:
+                body[name] = value
         if settings.max_tokens is not None:
             body[self._limit] = settings.max_tokens
         if settings.seed is not None and self._seeded:

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import anyio.to_thread
+import numpy as np
 
 from agora.errors import ContextError, MalformedError, RequestError
-from agora.model import Settings, TokenModel
+from agora.model import Prompt, Settings, TokenModel
 from agora.models.continuing import Extended, Pause
+from agora.models.decoding import Logits, Spelling, greedy, likeliest, sample
 from agora.records import Message, Token, Usage
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 _T = TypeVar("_T")
-_WINDOW = 5  # tokens before one that its text may depend on
 
 
 class TokenWriter:
@@ -42,10 +40,10 @@ class TokenWriter:
         self._session: Any = None
         self._slot = 0
         self._of: tuple[Message, ...] | None = None
-        self._prompt = 0  # tokens of the prompt
-        self._ids: list[int] = []  # of the prompt and the text
-        self._fed = 0  # of which the cache holds so many
-        self._row: NDArray[np.float32] | None = None  # logits after the last
+        self._prompt: Prompt = ()
+        self._ids: list[int] = []  # of the text
+        self._fed: int | None = None  # of which the cache holds so many; None: not even the prompt
+        self._row: Logits | None = None  # logits after the last
         self._text = ""
         self._ends: list[int] = []  # of the text's tokens: characters up to there
         self._own: list[bool] = []  # of the text's tokens: written by this model
@@ -84,6 +82,27 @@ class TokenWriter:
         """
         return await self._thread(lambda gone: self._score(tuple(messages), text, more, ended, gone))
 
+    def look(self, messages: Sequence[Message], text: str) -> Logits:
+        """Logits after a text, (vocabulary,), in this thread.
+
+        Raises:
+            ContextError: if the text has outgrown the model's context.
+        """
+        with self._held():
+            self._read = 0
+            self._meet(tuple(messages), text)
+            return self._logits()
+
+    @property
+    def read(self) -> int:
+        """How many tokens that the model did not write itself the last look took."""
+        return self._read
+
+    def keep(self, token: int, piece: str) -> None:
+        """Go on with a token after the text that was looked at last: it stays cut as the model would write it."""
+        with self._held():
+            self._append(token, piece, own=True)
+
     def close(self) -> None:
         """Give the cache back; a thread that is still at work does so when it notices."""
         self._closed = True
@@ -95,16 +114,24 @@ class TokenWriter:
             finally:
                 self._lock.release()
 
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """One thread at a time; the last gives the cache back if it has been closed meanwhile."""
+        try:
+            with self._lock:
+                if self._closed:
+                    raise RuntimeError("it has been closed")
+                yield
+        finally:
+            if self._closed:
+                self.close()
+
     async def _thread(self, work: Callable[[threading.Event], _T]) -> _T:
         gone = threading.Event()
 
         def locked() -> _T:
-            try:
-                with self._lock:
-                    return work(gone)
-            finally:
-                if self._closed:
-                    self.close()
+            with self._held():
+                return work(gone)
 
         try:
             return await anyio.to_thread.run_sync(locked, abandon_on_cancel=True)
@@ -123,18 +150,16 @@ class TokenWriter:
         self._read = self._drawn = 0
         self._meet(messages, text)
         if self._draws is None or settings.seed != self._seed:
-            import numpy as np
-
             self._draws, self._seed = np.random.default_rng(settings.seed), settings.seed
         most = max(settings.logprobs or 0, 1 if pause is not None else 0)
         ends = self._model.stop_tokens
         out: list[Token] = []
         ended, paused = False, None
-        begin, shown = max(0, len(self._ids) - _WINDOW), len(self._ids)  # the text of tokens up to `shown` is known
+        spelling = Spelling(self._model.decode, self._ids)
         while len(out) < tokens and not ended and not gone.is_set():
             drawn, logprob, top = self._draw(settings, most)
             ended = drawn in ends
-            piece = "" if ended else self._piece(begin, shown, drawn)
+            piece = "" if ended else spelling.piece(drawn)
             token = Token(piece, logprob, top)
             if pause is not None and pause(token, ended):
                 ended, paused = False, token
@@ -143,8 +168,7 @@ class TokenWriter:
             if ended:
                 break
             self._append(drawn, piece, own=True)
-            if piece:
-                begin, shown = shown, len(self._ids)
+            spelling.add(drawn, piece)
         usage = Usage(0, self._read, self._drawn)
         return Extended("".join(token.text for token in out), tuple(out), ended, paused, usage)
 
@@ -176,16 +200,14 @@ class TokenWriter:
 
     def _meet(self, messages: tuple[Message, ...], text: str) -> None:
         """Have the tokens of the prompt and the text, and keep as much of the cache as agrees with them."""
-        if self._session is None:
-            self._session = self._model.session()
-            self._slot, self._fed, self._row = self._session.new(), 0, None
         kept = 0
         if messages != self._of:
-            prompt = list(self._model.encode(messages))
-            if not prompt:
+            prompt = self._model.encode(messages)
+            if not len(prompt):
                 raise RequestError("there is nothing to go on with: its prompt has no tokens.", model=self.name)
+            if self._session is None or prompt != self._prompt:
+                self._begin(prompt)
         else:
-            prompt = self._ids[: self._prompt]
             same = _common(self._text, text)
             while kept < len(self._ends) and self._ends[kept] <= same:
                 kept += 1
@@ -195,15 +217,25 @@ class TokenWriter:
                     kept -= 1
         begin = self._ends[kept - 1] if kept else 0
         new = self._cut(text[begin:]) if begin < len(text) else []
-        ids = [*prompt, *self._ids[self._prompt : self._prompt + kept], *new]
+        ids = [*self._ids[:kept], *new]
         if ids != self._ids:
-            fed = min(self._fed, _common(self._ids, ids))
-            if fed < self._fed:
-                self._session.crop(self._slot, fed)
-            self._fed, self._row = fed, None
-        self._of, self._prompt, self._ids, self._text = messages, len(prompt), ids, text
+            if self._fed is not None:
+                fed = min(self._fed, _common(self._ids, ids))
+                if fed < self._fed:
+                    self._session.crop(self._slot, fed)
+                self._fed = fed
+            self._row = None
+        self._of, self._ids, self._text = messages, ids, text
         self._ends[kept:] = [len(text)] * len(new)
         self._own[kept:] = [False] * len(new)
+
+    def _begin(self, prompt: Prompt) -> None:
+        if self._session is None:
+            self._session = self._model.session()
+        else:
+            self._session.free(self._slot)
+        self._slot = self._session.new(prompt)
+        self._prompt, self._fed, self._row = prompt, None, None
 
     def _empty(self, i: int) -> bool:
         """Whether the text's token `i` has no text."""
@@ -216,34 +248,32 @@ class TokenWriter:
         self._own.append(own)
         self._row = None
 
-    def _logits(self) -> NDArray[np.float32]:
+    def _logits(self) -> Logits:
         """Logits after the last token, (vocabulary,)."""
         if self._row is None:
-            if self._fed == len(self._ids):  # the cache has no logits: the last token is read again
-                self._fed -= 1
-                self._session.crop(self._slot, self._fed)
+            fed = self._fed
+            if fed is not None and fed == len(self._ids):
+                # the cache has no logits: the last token is read again, or, where there is none, the prompt
+                if fed:
+                    fed -= 1
+                    self._session.crop(self._slot, fed)
+                else:
+                    self._session.free(self._slot)
+                    self._slot, fed = self._session.new(self._prompt), None
             try:
-                (self._row,) = self._session.forward([(self._slot, self._ids[self._fed :])])
+                (self._row,) = self._session.forward([(self._slot, self._ids[fed or 0 :])])
             except ValueError as error:
-                raise ContextError(f"it cannot read {len(self._ids)} tokens: {error}.", model=self.name) from error
-            first = self._fed - self._prompt
-            self._read += sum(i < 0 or not self._own[i] for i in range(first, len(self._own)))
+                size = len(self._prompt) + len(self._ids)
+                raise ContextError(f"it cannot read {size} tokens: {error}.", model=self.name) from error
+            self._read += len(self._prompt) if fed is None else 0
+            self._read += sum(not own for own in self._own[fed or 0 :])
             self._fed = len(self._ids)
         assert self._row is not None
         return self._row
 
     def _best(self) -> tuple[int, float]:
         """The likeliest next token and its log-probability."""
-        import numpy as np
-
-        from agora.models.decoding import greedy
-
-        row = self._logits()
-        try:
-            with np.errstate(invalid="ignore"):
-                (token,), (logprob,) = greedy(row[None])
-        except ValueError:
-            logprob, token = math.nan, 0
+        (token,), (logprob,) = greedy(self._logits()[None])
         if not math.isfinite(logprob):
             raise MalformedError("it gave NaN for the next token.", model=self.name)
         return token, logprob
@@ -253,48 +283,38 @@ class TokenWriter:
         best, logprob = self._best()
         token, row = best, self._logits()
         self._drawn += 1
-        top: tuple[tuple[str, float], ...] = ()
-        if most:
-            import numpy as np
-
-            likeliest = [best]
-            if most > 1:
-                some = min(most, len(row))
-                likeliest = sorted(np.argpartition(row, -some)[-some:].tolist(), key=lambda i: (-row[i], i))
-            words = self._model.vocabulary
-            top = tuple((words[i], float(row[i] - row[best]) + logprob) for i in likeliest)
+        words = self._model.vocabulary
+        top = tuple((words[i], p) for i, p in likeliest(row, logprob, best, most))
         if settings.temperature:
-            from agora.models.decoding import sample
-
-            token, logprob = sample(row, settings, self._draws)
+            token = sample(row, settings, float(self._draws.random()))
+            logprob += float(row[token] - row[best])
         self._drawn -= token in self._model.stop_tokens
         return token, logprob, top
 
     # -- texts and tokens
 
-    def _piece(self, begin: int, shown: int, token: int) -> str:
-        """The text that a token adds; none as long as it ends within a character."""
-        decode = self._model.decode
-        whole, known = decode([*self._ids[begin:], token]), decode(self._ids[begin:shown])
-        return "" if whole.endswith("\ufffd") else whole[len(known) :]
-
     def _cut(self, text: str) -> list[int]:
-        """The tokens of what another has written."""
-        own: Callable[[str], Sequence[int]] | None = getattr(self._model, "tokenize", None)
-        if own is not None:
-            return list(own(text))
-        pieces, longest = _pieces(self._model)
-        found: list[int] = []
-        at = 0
-        while at < len(text):
-            for size in range(min(longest, len(text) - at), 0, -1):
-                if (token := pieces.get(text[at : at + size])) is not None:
-                    found.append(token)
-                    break
-            else:
-                size = 1
-            at += size
-        return found
+        return tokens_of(self._model, text)
+
+
+def tokens_of(model: TokenModel, text: str) -> list[int]:
+    """The tokens of a text that stands in an answer: by the model's own `tokenize`, if it has one, else the longest
+    pieces of its vocabulary; a character that is in none of them is left out."""
+    own: Callable[[str], Sequence[int]] | None = getattr(model, "tokenize", None)
+    if own is not None:
+        return list(own(text))
+    pieces, longest = pieces_of(model)
+    found: list[int] = []
+    at = 0
+    while at < len(text):
+        for size in range(min(longest, len(text) - at), 0, -1):
+            if (token := pieces.get(text[at : at + size])) is not None:
+                found.append(token)
+                break
+        else:
+            size = 1
+        at += size
+    return found
 
 
 def _common(a: Sequence[Any], b: Sequence[Any]) -> int:
@@ -308,12 +328,15 @@ def _common(a: Sequence[Any], b: Sequence[Any]) -> int:
 _known: WeakKeyDictionary[Any, tuple[Mapping[str, int], int]] = WeakKeyDictionary()
 
 
-def _pieces(model: TokenModel) -> tuple[Mapping[str, int], int]:
-    """The texts of a vocabulary, without what is no text (ends, beginnings, padding), and the length of the longest."""
+def pieces_of(model: TokenModel) -> tuple[Mapping[str, int], int]:
+    """The token of each text of a vocabulary, without what is no text (ends, beginnings, padding, parts of characters),
+    and the length of the longest."""
     if model not in _known:
         found: dict[str, int] = {}
         for token, text in enumerate(model.vocabulary):
-            if text and text not in found and token not in model.stop_tokens and model.decode([token]) == text:
+            if not text or text in found or token in model.stop_tokens or "\ufffd" in text:
+                continue
+            if model.decode([token]).strip() == text.strip():  # at the beginning of a text some leave out a space
                 found[text] = token
         _known[model] = (found, max(map(len, found), default=0))
     return _known[model]

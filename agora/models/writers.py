@@ -40,7 +40,7 @@ def bare(model: Model) -> tuple[Model, Settings]:
     return model, pinned
 
 
-def writer(model: Model, at: str, *, asked: bool = False) -> Continues:
+def writer(model: Model, at: str, *, asked: bool = False, chunk: int = CHUNK) -> Continues:
     """What goes on with a text as a model does, for one answer.
 
     Args:
@@ -48,6 +48,7 @@ def writer(model: Model, at: str, *, asked: bool = False) -> Continues:
             one with a method `extend`.
         at: the place of its calls in the caller.
         asked: each step of a `TokenModel` is a call, too.
+        chunk: tokens of one request where the model may be told to pause.
 
     Raises:
         InputError: if it cannot.
@@ -59,7 +60,7 @@ def writer(model: Model, at: str, *, asked: bool = False) -> Continues:
         here = TokenWriter(cast(TokenModel, inner), pinned)
         return AskedWriter(_Step(inner, here), at, scorer=here) if asked else here
     if getattr(inner, "continues", False):
-        return AskedWriter(inner, at, pinned)
+        return AskedWriter(inner, at, pinned, chunk=chunk)
     raise InputError(f"{model.name} cannot go on with a text that another model has begun.",
                      hint="A model in the box can, and one behind a completions endpoint.")  # fmt: skip
 
@@ -74,14 +75,21 @@ class AskedWriter:
         at: the place of its calls in the caller.
         pinned: settings over those of a call.
         scorer: what gives the log-probability of a given text.
+        chunk: tokens of one request where it may be told to pause; more while it is not.
     """
 
     def __init__(
-        self, model: Model, at: str, pinned: Settings = Settings(), *, scorer: TokenWriter | None = None
+        self,
+        model: Model,
+        at: str,
+        pinned: Settings = Settings(),
+        *,
+        scorer: TokenWriter | None = None,
+        chunk: int = CHUNK,
     ) -> None:
         self._model, self._at, self._pinned, self._scorer = model, at, pinned, scorer
         self._steps = 0
-        self._size = CHUNK
+        self._size = self._chunk = chunk
         self._of: tuple[Message, ...] = ()
         self._base = ""  # the text before `_tokens`, which the model has said after it
         self._tokens: list[Token] = []
@@ -123,7 +131,7 @@ class AskedWriter:
             for token in self._tokens[at:]:
                 ends = self._ended and at == len(self._tokens) - 1
                 if pause is not None and pause(token, ends):
-                    self._done, self._size = at, CHUNK
+                    self._done, self._size = at, self._chunk
                     return Extended(written, tuple(out), False, token, spent)
                 at += 1
                 self._done = at

@@ -66,7 +66,6 @@ async def _rehearse(
     limit = max(1, MAX_CALLS // (agents * max(1, len(debate.protocol.phases))))
     shown = min(rounds, limit) * debate.topology.edge_count
     length = max(20, min(4 * reply_tokens, MAX_TEXT // max(1, shown)))  # characters of a stand-in's reply
-    missing = reply_tokens - length // 4
     rehearsed, stop = copy.copy(debate), debate.moderator.stop
     if not agree:
         most = limit - 1 if rounds > limit else debate.moderator.last
@@ -77,27 +76,8 @@ async def _rehearse(
     needs = stop.needs if agree else ()
     done = any(need.startswith("ask_done") for need in needs)
     sure = ["Confidence: 100%"] * ("ask_confidence" in needs) + ["Done: yes"] * done
-    used: dict[str, Usage] = {}
-    phases: dict[str, Usage] = {}
-    count = 0
-
-    def stand_in(model: Model, messages: Sequence[Message], settings: Settings) -> Reply:
-        nonlocal count
-        count += 1
-        tokens = min(reply_tokens, getattr(model, "usual_output", reply_tokens), settings.max_tokens or reply_tokens)
-        read = sum(m.content.count(_MARK) for m in messages) if missing else 0
-        usage = Usage(1, calls.estimate_tokens(messages) + read * missing, tokens)
-        usage = priced(usage, getattr(model, "cost", None))
-        used[model.name] = used.get(model.name, Usage()) + usage
-        phase = calls.current().path.rpartition("/")[2]
-        phases[phase] = phases.get(phase, Usage()) + usage
-        if phase == "moderate" and f"{MODERATOR}/" in calls.current().path:  # not an agent that moderates
-            return Reply('{"done": true}' if agree else '{"done": false}', model=model.name, usage=usage)
-        # one voice abstains: templates must bear that, and it is found now and not when half is paid for
-        answer = "Answer: abstain" if count == 1 and not agree else _answer(debate, 0 if agree else count)
-        filler = (_MARK + "lorem ipsum " * (length // 12 + 1))[: max(len(_MARK), min(length, 4 * tokens))]
-        return Reply("\n".join([filler, answer, *sure]), model=model.name, usage=usage)
-
+    stand_in = _StandIn(debate, reply_tokens, length, sure, frugal=agree)
+    used, phases = stand_in.used, stand_in.phases
     with calls.scope(stand_in=stand_in, recorder=None, meters=(), path="", whole=False):
         rehearsed.budget = type(debate.budget)()
         verdict = await rehearsed.answer(question)
@@ -106,6 +86,39 @@ async def _rehearse(
         used = {name: _times(usage, scale) for name, usage in used.items()}
         phases = {name: _times(usage, scale) for name, usage in phases.items()}
     return used, phases
+
+
+class _StandIn:
+    """What answers in place of every model, and counts what that would take."""
+
+    def __init__(self, debate: Debate, reply_tokens: int, length: int, sure: Sequence[str], *, frugal: bool) -> None:
+        self._debate, self._reply_tokens, self._length, self._sure = debate, reply_tokens, length, sure
+        self._missing = reply_tokens - length // 4  # tokens of a reply that its text is too short for
+        self.frugal = frugal
+        self.used: dict[str, Usage] = {}
+        self.phases: dict[str, Usage] = {}
+        self._count = 0
+
+    def tokens(self, model: Model, settings: Settings) -> int:
+        most = self._reply_tokens
+        return min(most, getattr(model, "usual_output", most), settings.max_tokens or most)
+
+    def __call__(self, model: Model, messages: Sequence[Message], settings: Settings) -> Reply:
+        self._count += 1
+        tokens = self.tokens(model, settings)
+        read = sum(m.content.count(_MARK) for m in messages) if self._missing else 0
+        usage = Usage(1, calls.estimate_tokens(messages) + read * self._missing, tokens)
+        usage = priced(usage, getattr(model, "cost", None))
+        self.used[model.name] = self.used.get(model.name, Usage()) + usage
+        phase = calls.current().path.rpartition("/")[2]
+        self.phases[phase] = self.phases.get(phase, Usage()) + usage
+        if phase == "moderate" and f"{MODERATOR}/" in calls.current().path:  # not an agent that moderates
+            return Reply('{"done": true}' if self.frugal else '{"done": false}', model=model.name, usage=usage)
+        # one voice abstains: templates must bear that, and it is found now and not when half is paid for
+        abstains = self._count == 1 and not self.frugal
+        answer = "Answer: abstain" if abstains else _answer(self._debate, 0 if self.frugal else self._count)
+        filler = (_MARK + "lorem ipsum " * (self._length // 12 + 1))[: max(len(_MARK), min(self._length, 4 * tokens))]
+        return Reply("\n".join([filler, answer, *self._sure]), model=model.name, usage=usage)
 
 
 def _answer(debate: Debate, count: int) -> str:

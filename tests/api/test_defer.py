@@ -15,6 +15,7 @@ import pytest
 from fake_server import Served, serve
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toys import CHARACTERS, END, Toy, ToySession, char, says
 
 from agora import Agent, Budget, Debate, Journal, Message, Moderator, ScriptedModel, Settings
 from agora.api.cards import is_local
@@ -31,111 +32,16 @@ from agora.errors import (
 )
 from agora.model import Model, TokenModel
 from agora.models.completions import FORMATS, CompletionsModel, chat_format
-from agora.models.decoding import decode
 from agora.models.pocket import PocketModel
 from agora.models.pocket.problems import generate
 from agora.models.tokenwriter import TokenWriter
 from agora.models.wrappers import Retry, RetryPolicy, with_settings
 from agora.models.writers import aligned
-from agora.records import Reply, Token, Usage
+from agora.records import Reply, Token
 from agora.text.stop import rounds
 
 QUESTION = "Ida has 16 boxes of 9 cups. How many cups in all?"
 QUESTIONS = [p.question for p in generate(11, 16)]
-Rule = Callable[[str], Mapping[str, float]]
-END = "<end>"
-
-
-class Toy:
-    """A token model whose next-token distribution is a function of the text so far.
-
-    Attributes:
-        fed: tokens that its sessions were given, all in all.
-        open: slots that are not free.
-    """
-
-    def __init__(self, name: str, pieces: Sequence[str], rule: Rule, *, context: int = 10_000, wait: float = 0) -> None:
-        self.name = name
-        self.vocabulary = ["<begin>", *dict.fromkeys(pieces), END]
-        self.rule, self.context, self.wait = rule, context, wait
-        self.fed = self.open = self.forwards = 0
-
-    @property
-    def stop_tokens(self) -> frozenset[int]:
-        return frozenset([len(self.vocabulary) - 1])
-
-    def cost(self, usage: Usage) -> float:
-        return 0.0
-
-    def encode(self, messages: Sequence[Message]) -> list[int]:
-        return [0] * len(messages[-1].content) if messages else []
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        return "".join(self.vocabulary[t] for t in tokens if t not in (0, *self.stop_tokens))
-
-    def session(self) -> ToySession:
-        return ToySession(self)
-
-    async def answer(self, messages: Sequence[Message], settings: Settings = Settings()) -> Reply:
-        prompt = self.encode(messages)
-        (done,) = decode(self.session(), [prompt], [settings], stop_tokens=self.stop_tokens, limit=512)
-        text = self.decode(done.tokens).strip()
-        return Reply(text, model=self.name, usage=Usage(1, len(prompt), len(done.tokens)))
-
-
-class ToySession:
-    def __init__(self, toy: Toy) -> None:
-        self.toy = toy
-        self.slots: dict[int, list[int]] = {}
-
-    def new(self) -> int:
-        self.toy.open += 1
-        self.slots[len(self.slots)] = []
-        return len(self.slots) - 1
-
-    def free(self, slot: int) -> None:
-        self.toy.open -= 1
-
-    def crop(self, slot: int, length: int) -> None:
-        del self.slots[slot][length:]
-
-    def forward(self, batch: Sequence[tuple[int, Sequence[int]]]) -> Any:
-        toy, rows = self.toy, []
-        toy.forwards += 1
-        if toy.wait:
-            time.sleep(toy.wait)
-        for slot, tokens in batch:
-            assert tokens
-            if len(self.slots[slot]) + len(tokens) > toy.context:
-                raise ValueError("the context is full")
-            toy.fed += len(tokens)
-            self.slots[slot] += tokens
-            row = np.full(len(toy.vocabulary), -60.0, np.float32)
-            for piece, p in toy.rule(toy.decode(self.slots[slot])).items():
-                row[toy.vocabulary.index(piece)] = math.log(p) if p > 0 else p
-            rows.append(row)
-        return np.stack(rows)
-
-
-CHARACTERS = [*"abcdefghijklmnopqrstuvwxyz .,0123456789"]
-
-
-def says(text: str, sure: float = 0.9, doubts: Mapping[int, float] | None = None, pieces: Sequence[str] = ()) -> Rule:
-    """Writes a text, by characters or pieces, each with probability `sure`, at the given places with another; the rest
-    is shared by all other characters. Where the text so far is not how it begins, it goes on at the same place."""
-
-    def rule(so_far: str) -> Mapping[str, float]:
-        at = len(so_far)
-        p = (doubts or {}).get(at, sure)
-        best = END if at >= len(text) else next((x for x in pieces if text.startswith(x, at)), text[at])
-        others = [x for x in CHARACTERS if x != best]
-        return {**dict.fromkeys(others, (1 - p) / len(others)), best: p}
-
-    return rule
-
-
-def char(name: str, text: str, sure: float = 0.9, doubts: Mapping[int, float] | None = None, **options: Any) -> Toy:
-    return Toy(name, CHARACTERS, says(text, sure, doubts), **options)
 
 
 def run(model: Model, text: str = "?", settings: Settings = Settings()) -> Reply:
@@ -634,9 +540,9 @@ def test_cancelled_between_tokens(make: Callable[[Model, Model], Model]) -> None
             if a.open == b.open == 0:
                 break
             await anyio.sleep(0.01)
-        done = a.forwards + b.forwards
+        done = a.forwards_made + b.forwards_made
         await anyio.sleep(0.05)
-        assert a.forwards + b.forwards == done
+        assert a.forwards_made + b.forwards_made == done
 
     anyio.run(go)
     assert a.open == b.open == 0

@@ -140,19 +140,20 @@ def _vote(r: Round, weight: Any, seed: int) -> str | None:
 
 def speed() -> dict[str, float]:
     """Decoded tokens per CPU second, at batch 1 and 16, prompts included."""
-    from agora.models.decoding import decode
+    from agora.models.batching import Job, decode
 
-    model, out = PocketModel("sum"), {}
-    prompts = [model.encode([Message("user", p.question)]) for p in generate(1, 16)]
+    class Endless(PocketModel):
+        stop_tokens = frozenset()  # type: ignore[assignment]
+
+    model, out = Endless("sum"), {}
+    asked = [[Message("user", p.question)] for p in generate(1, 16)]
     for size in (1, 16):
-        session = model.session()
         begun, count = time.process_time(), 0
         while time.process_time() - begun < 2:
             for start in range(0, 16, size):
-                part = prompts[start : start + size]
-                settings = [Settings(max_tokens=64)] * size
-                done = decode(session, part, settings, stop_tokens=frozenset(), limit=64)
-                count += sum(len(d.tokens) for d in done)
+                jobs = [Job(messages, Settings(), 64) for messages in asked[start : start + size]]
+                decode(model, jobs)
+                count += sum(len(job.tokens) for job in jobs)
         out[f"batch {size}"] = count / (time.process_time() - begun)
     return out
 

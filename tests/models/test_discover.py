@@ -17,7 +17,7 @@ import pytest
 
 from agora.config import load_model
 from agora.models import discover
-from agora.models.discover import Found, by_key, everything, local_servers, pocket
+from agora.models.discover import Found, by_key, checkpoints, everything, local_servers, pocket
 from agora.models.pocket import NAMES
 
 Handle = Callable[[socket.socket, str], None]
@@ -204,6 +204,28 @@ def test_everything(anyio_backend: str, monkeypatch: pytest.MonkeyPatch) -> None
         return [Found("openai:local", True, "Ollama", {"base_url": "http://127.0.0.1:11434/v1"})]
 
     monkeypatch.setattr(discover, "local_servers", some)
-    found = anyio.run(everything, {"OPENAI_API_KEY": "k"}, backend=anyio_backend)
-    assert [f.model for f in found if f.ready] == [*(f"pocket:{n}" for n in NAMES), "openai:local", "openai:NAME"]
+    monkeypatch.setattr(discover, "find_spec", lambda name: object())
+    environ = {"OPENAI_API_KEY": "k", "HF_HOME": "/nowhere"}
+    found = anyio.run(everything, environ, backend=anyio_backend)
+    ready = [*(f"pocket:{n}" for n in NAMES), "hf:FOLDER", "openai:local", "openai:NAME"]
+    assert [f.model for f in found if f.ready] == ready
     assert [f.model for f in found if not f.ready] == ["anthropic:NAME"]
+
+
+@pytest.mark.parametrize("variable", ["HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"])
+def test_checkpoints(variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What another tool has downloaded is found, and what lacks weights or a configuration is not."""
+    below = {"HF_HUB_CACHE": "", "HF_HOME": "hub", "XDG_CACHE_HOME": "huggingface/hub"}[variable]
+    whole, lacking, pickled = (tmp_path / below / f"models--o--{n}/snapshots/0a" for n in ("whole", "bare", "pickled"))
+    for folder, files in (
+        (whole, ["config.json", "model.safetensors"]), (lacking, ["config.json"]), (pickled, ["config.json", "m.bin"])
+    ):  # fmt: skip
+        folder.mkdir(parents=True)
+        for name in files:
+            (folder / name).touch()
+    environ = {variable: str(tmp_path)}
+    monkeypatch.setattr(discover, "find_spec", lambda name: object())
+    assert checkpoints(environ) == [Found(f"hf:{whole}", True, ""), Found("hf:FOLDER", True, "")]
+    monkeypatch.setattr(discover, "find_spec", lambda name: None)
+    assert not any(found.ready for found in checkpoints(environ))
+    assert "pip install 'agora-debate[local]'" in checkpoints({"HF_HOME": str(tmp_path / "none")})[0].needs

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import re
-import threading
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anyio.to_thread
-
 from agora.errors import ContextError, InputError, RefusalError
-from agora.model import Settings
-from agora.records import Message, Reply, Usage
+from agora.models.local import LocalModel
+from agora.records import Message
 
 if TYPE_CHECKING:
+    from agora.models.batching import Decoder
     from agora.models.pocket.network import Session
 
 NAMES = ("base", "sum", "mul", "sort", "mod")
@@ -25,7 +23,7 @@ _ASKED = re.compile(r"^(?:Q: )?Question: (.+)$", re.MULTILINE)
 _EXAMPLE = "Gus has 40 keys. Gus buys 43 and gets 59. How many keys now?"
 
 
-class PocketModel:
+class PocketModel(LocalModel):
     """A pocket model by its short name: 'base', or a specialist: 'sum', 'mul', 'sort', 'mod'.
 
     It reads word problems of the four skills (`python -m agora.models.pocket.problems` shows some), alone or with peers
@@ -37,6 +35,9 @@ class PocketModel:
 
     prompts = "pocket"
     fixed_prompts = True
+    certain = True
+    limit = MAX_TOKENS
+    context = 512
     usual_output = 20  # tokens
 
     def __init__(self, name: str) -> None:
@@ -48,10 +49,6 @@ class PocketModel:
     def name(self) -> str:
         """What users call it."""
         return f"pocket:{self._name}"
-
-    def cost(self, usage: Usage) -> float:
-        """Nothing."""
-        return 0.0
 
     @property
     def vocabulary(self) -> Sequence[str]:
@@ -102,43 +99,26 @@ class PocketModel:
 
         return tokenizer.decode(tokens)
 
+    def tokenize(self, text: str) -> list[int]:
+        """The tokens of a text that stands in an answer; what it has no token for is left out."""
+        from agora.models.pocket import tokenizer
+
+        return [token for token in tokenizer.encode(text) if token != tokenizer.UNK]
+
+    @property
+    def decoder(self) -> Decoder:
+        """One for all that have these weights."""
+        return _decoder(self._name)
+
     def session(self) -> Session:
         """A new, empty batch of sequences."""
         from agora.models.pocket import network
 
         return network.Session(network.load(WEIGHTS / self._name))
 
-    async def answer(self, messages: Sequence[Message], settings: Settings = Settings()) -> Reply:
-        """Answer a question, greedily unless the settings have a temperature.
 
-        Raises:
-            RefusalError: if the question is none that it can read.
-            ContextError: if the prompt is too long.
-        """
-        prompt = self.encode(messages)
-        cancelled = threading.Event()
+@cache
+def _decoder(name: str) -> Decoder:
+    from agora.models.batching import Decoder
 
-        def work() -> Reply:
-            from agora.models.decoding import decode
-
-            done = decode(
-                self.session(),
-                [prompt],
-                [settings],
-                stop_tokens=self.stop_tokens,
-                limit=MAX_TOKENS,
-                cancelled=cancelled,
-            )[0]
-            n = max(1, len(done.logprobs))
-            return Reply(
-                self.decode(done.tokens).strip(),
-                model=self.name,
-                usage=Usage(1, len(prompt), len(done.tokens)),
-                logprob=sum(done.logprobs) / n,
-                confidence=math.exp(min(0.0, sum(done.logprobs))) if done.finish == "stop" else 0.0,
-            )
-
-        try:
-            return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
-        finally:
-            cancelled.set()
+    return Decoder(PocketModel(name))

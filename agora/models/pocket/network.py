@@ -98,6 +98,8 @@ class Session:
     def __init__(self, weights: Weights, slots: int = 1) -> None:
         self.weights = weights
         self.lengths: list[int] = []
+        self._prompts: dict[int, list[int]] = {}  # not read yet
+        self._begins: dict[int, int] = {}  # tokens of the prompt
         self._free: list[int] = []
         self._keys: Array
         self._values: Array
@@ -115,45 +117,63 @@ class Session:
         self._free.extend(range(slots - 1, have - 1, -1))
         self.lengths.extend([0] * (slots - have))
 
-    def new(self) -> int:
-        """Begin an empty sequence and give its slot."""
+    def new(self, prompt: Sequence[int] = ()) -> int:
+        """Begin a sequence with a prompt, and give its slot."""
         if not self._free:
             self._room(2 * len(self.lengths))
         slot = self._free.pop()
-        self.lengths[slot] = 0
+        self.lengths[slot], self._begins[slot] = 0, len(prompt)
+        if len(prompt):
+            self._prompts[slot] = list(prompt)
         return slot
 
     def free(self, slot: int) -> None:
         """End a sequence."""
+        self._prompts.pop(slot, None)
         self._free.append(slot)
 
     def crop(self, slot: int, length: int) -> None:
-        """Forget all but the first `length` tokens of a sequence."""
-        self.lengths[slot] = min(self.lengths[slot], length)
+        """Forget all but the prompt of a sequence and the first `length` tokens after it."""
+        self.lengths[slot] = min(self.lengths[slot], self._begins[slot] + length)
 
-    def forward(self, batch: Sequence[tuple[int, Sequence[int]]]) -> Array:
-        """Append tokens; logits after the last of each, (len(batch), vocabulary).
+    def forward(self, batch: Sequence[tuple[int, Sequence[int]]], *, every: bool = False) -> Array:
+        """Append tokens; logits after the last of each, or after every one. See `agora.model.TokenSession`.
 
         Raises:
-            ValueError: if a sequence would outgrow the context, or gets no token.
+            ValueError: if a sequence would outgrow the context, or has nothing to read.
         """
-        for slot, tokens in batch:
-            if not tokens or self.lengths[slot] + len(tokens) > self.weights.context:
-                raise ValueError("a sequence needs at least one token, and at most as many as the context holds")
+        fed = [(slot, [*self._prompts.get(slot, ()), *tokens]) for slot, tokens in batch]
+        for slot, tokens in fed:
+            if not tokens:
+                raise ValueError("a sequence needs at least one token")
+            if self.lengths[slot] + len(tokens) > self.weights.context:
+                raise ValueError(f"its context holds {self.weights.context} tokens")
         with _one_thread():
-            return self._forward(batch)
+            out = self._every(batch, fed) if every else self._forward(fed)
+        for slot, _ in batch:
+            self._prompts.pop(slot, None)
+        return out
+
+    def _every(self, batch: Sequence[tuple[int, Sequence[int]]], fed: Sequence[tuple[int, Sequence[int]]]) -> Array:
+        rows = [
+            self._prefill(slot, tokens, max(1, len(own))) for (slot, tokens), (_, own) in zip(fed, batch, strict=True)
+        ]
+        return np.concatenate(rows)
 
     def _forward(self, batch: Sequence[tuple[int, Sequence[int]]]) -> Array:
-        out = np.empty((len(batch), len(self.weights.embedding)), np.float32)
         single = [i for i, (_, tokens) in enumerate(batch) if len(tokens) == 1]
+        if len(single) == len(batch):
+            return self._step([slot for slot, _ in batch], [tokens[0] for _, tokens in batch])
+        out = np.empty((len(batch), len(self.weights.embedding)), np.float32)
         if single:
             out[single] = self._step([batch[i][0] for i in single], [batch[i][1][0] for i in single])
         for i, (slot, tokens) in enumerate(batch):
             if len(tokens) > 1:
-                out[i] = self._prefill(slot, tokens)
+                out[i] = self._prefill(slot, tokens)[0]
         return out
 
-    def _prefill(self, slot: int, tokens: Sequence[int]) -> Array:
+    def _prefill(self, slot: int, tokens: Sequence[int], rows: int = 1) -> Array:
+        """Logits after the last `rows` tokens."""
         w, start = self.weights, self.lengths[slot]
         t, end = len(tokens), start + len(tokens)
         x = w.embedding[list(tokens)]
@@ -170,8 +190,7 @@ class Session:
             x = x + y.transpose(1, 0, 2).reshape(t, w.width) @ o
             x = x + _swiglu(_rms(x, w.epsilon) @ up) @ down
         self.lengths[slot] = end
-        logits: Array = (_rms(x[-1:], w.epsilon) * w.norm @ w.unembedding)[0]
-        return logits
+        return np.asarray(_rms(x[-rows:], w.epsilon) * w.norm @ w.unembedding, np.float32)
 
     def _step(self, slots: list[int], tokens: list[int]) -> Array:
         w, n = self.weights, len(slots)

@@ -6,15 +6,20 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+
+import anyio.lowlevel
 
 from agora import calls
 from agora.errors import ContextError, MalformedError, ModelError
 from agora.model import Model, Settings
 from agora.models import endpoint
+from agora.models.batching import post
 from agora.models.continuing import Continues, Extended, Pause
-from agora.models.writers import bare, can_continue, in_process, writer
+from agora.models.writers import CHUNK, bare, can_continue, in_process, writer
 from agora.records import Message, Reply, Token, Usage
 
 LIMIT = 512  # tokens of an answer where nothing else is said
@@ -61,6 +66,17 @@ class Draft:
     def spent(self) -> Usage:
         """What it has taken."""
         return sum((*self.took.values(), *(reply.usage for reply in self.asked)), Usage())
+
+    @contextmanager
+    def threaded(self) -> Iterator[None]:
+        """Within it the draft may grow in another thread; who listens is still told in this one."""
+        loop, listen = anyio.lowlevel.current_token().native_token, self._listen
+        if listen is not None:
+            self._listen = lambda told: post(loop, partial(listen, told))
+        try:
+            yield
+        finally:
+            self._listen = listen
 
     def writer(self, who: str) -> Continues:
         """A writer."""
@@ -179,6 +195,8 @@ class Together(ABC):
     """
 
     continues = True
+    by_token = False  # what is written next depends on how likely a member finds its next token
+    chunk = CHUNK
 
     def __init__(self, writers: Mapping[str, Model], asked: Sequence[Model], name: str, identity: str) -> None:
         for model in writers.values():
@@ -232,11 +250,13 @@ class Together(ABC):
             said[-1] = replace(said[-1], content=asked)
         limits = [bare(model)[1].max_tokens for model in self._writers.values()]
         limit = min((n for n in (settings.max_tokens, *limits) if n is not None), default=LIMIT)
+        if self.by_token and not self._whole and (stand_in := calls.current().stand_in) is not None:
+            return await self._rehearsed(said, begun, replace(settings, max_tokens=limit), stand_in)
         hands: dict[str, Continues] = {}
         draft = Draft(said, replace(settings, max_tokens=None, schema=None), limit, hands, begun)
         try:
             for who, model in self._writers.items():
-                hands[who] = writer(model, who, asked=not self._whole)
+                hands[who] = self._hand(who, model)
             try:
                 await self._write(draft)
             except ContextError as error:
@@ -283,6 +303,28 @@ class Together(ABC):
             route=self._route(draft),
             warnings=tuple(dict.fromkeys(draft.notes)),
         )
+
+    async def _rehearsed(
+        self, messages: Sequence[Message], begun: str, settings: Settings, stand_in: calls.StandIn
+    ) -> Reply:
+        """What an answer takes at the most, a request of each member for every token, or at the least."""
+        spent, last = Usage(), Reply("", model=self.name)
+        here = self.members
+        for who, model in self._writers.items():
+            if model not in here:
+                continue
+            tokens = stand_in.tokens(model, settings)
+            size = min(self.chunk, tokens)
+            for step in range(0, tokens, size if stand_in.frugal else 1):
+                text = begun + "lore" * step  # a token is taken to be four characters
+                wanted = replace(settings, max_tokens=size)
+                last = await calls.ask(model, [*messages, Message("assistant", text)], wanted, at=who)
+                spent += last.usage
+        return replace(last, model=self.name, usage=spent)
+
+    def _hand(self, who: str, model: Model) -> Continues:
+        """What writes for a member."""
+        return writer(model, who, asked=not self._whole)
 
     @abstractmethod
     async def _write(self, draft: Draft) -> None:

@@ -1,0 +1,204 @@
+"""Checkpoints on this machine as models: a folder with safetensors, run by transformers, with or without adapters."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakValueDictionary
+
+from agora.errors import ContextError, InputError, MissingError, RequestError
+from agora.model import Settings
+from agora.models import checkpoint_files
+from agora.models.completions import ChatFormat, chat_format
+from agora.models.local import LocalModel
+from agora.records import Message, Reply
+
+if TYPE_CHECKING:
+    from agora.models.batching import Decoder
+    from agora.models.checkpoint_weights import Weights
+    from agora.models.torchsession import Session
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+_loading = threading.RLock()  # transformers changes global state while it loads
+_sharing = threading.Lock()  # not that one, which an event loop must not wait for
+_loaded: WeakValueDictionary[object, Weights] = WeakValueDictionary()
+_decoders: WeakValueDictionary[object, Decoder] = WeakValueDictionary()
+
+
+class HuggingFaceModel(LocalModel):
+    """A causal language model of transformers from a folder. Nothing is downloaded, no code of the folder is run, and
+    pickles are not read.
+
+    Weights are loaded when they are first needed, once in a process for all models that share them.
+
+    Args:
+        folder: the checkpoint: config.json, safetensors, the tokenizer's files.
+        adapter: folders of LoRA adapters as PEFT saves them, which are merged into the weights in turn.
+        dtype: of the weights; 'auto' is that of the checkpoint, but float32 for float16 on a CPU, which is slow at it.
+        device: 'auto' is the first GPU if there is one, else the CPU.
+        chat: how a conversation is written ('plain', 'chatml', 'llama3', or a format's parts); default: the
+            tokenizer's own template, or 'plain' where it has none.
+        name: what users call it; default: 'hf:' and the folder.
+
+    Raises:
+        InputError: if a file is missing, damaged, or would run code.
+        MissingError: if torch, transformers or peft is not installed.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        adapter: str | Path | Sequence[str | Path] | None = None,
+        dtype: Dtype = "auto",
+        device: str = "auto",
+        chat: str | Mapping[str, Any] | ChatFormat | None = None,
+        name: str | None = None,
+    ) -> None:
+        if dtype not in ("auto", "float32", "bfloat16", "float16"):
+            raise InputError(f"there is no dtype '{str(dtype)[:40]}'; there are auto, float32, bfloat16 and float16.")
+        self._name = name or f"hf:{folder}"
+        self._files = checkpoint_files.checkpoint(folder)
+        adapters = () if adapter is None else (adapter,) if isinstance(adapter, (str, Path)) else tuple(adapter)
+        self._adapters = tuple(checkpoint_files.adapter(one) for one in adapters)
+        own = chat is None and self._files.template
+        self.format = None if own else chat_format("plain" if chat is None else chat)
+        for module in ("torch", "transformers", *(["peft"] if adapters else ())):
+            if find_spec(module) is None:
+                raise MissingError(
+                    f"{self._name} needs {module}, which is not installed.", hint="pip install 'agora-debate[local]'"
+                )
+        weights = [f"{files.folder} {files.stamp}" for files in (self._files, *self._adapters)]
+        self._key = (*weights, dtype, device)
+        written = "its own" if self.format is None else str(asdict(self.format))
+        self.identity = f"hf:{' + '.join(weights)} {dtype}, chat {written}"
+
+    @property
+    def name(self) -> str:
+        """What users call it."""
+        return self._name
+
+    @property
+    def context(self) -> int:  # type: ignore[override]
+        """Most tokens of a sequence, its prompt included."""
+        return self._files.context or self._weights.network.context
+
+    @property
+    def vocabulary(self) -> Sequence[str]:
+        """The text of each token id as it stands in running text."""
+        return self._weights.vocabulary
+
+    @cached_property
+    def stop_tokens(self) -> frozenset[int]:
+        """Ids that end an answer."""
+        tokenizer = self._weights.tokenizer
+        ends = {tokenizer.eos_token_id, *self._files.eos}
+        if self.format is not None:  # a mark that is a token would not be in the text
+            added = {str(token): i for i, token in tokenizer.added_tokens_decoder.items()}
+            ends |= {added.get(stop) for stop in self.format.stop}
+        return frozenset(i for i in ends if i is not None and 0 <= i < self._weights.network.width)
+
+    @property
+    def decoder(self) -> Decoder:
+        """What decodes its answers; models of the same weights that are asked in the same way share one."""
+        from agora.models.batching import Decoder
+
+        with _sharing:
+            if self._decoder is None:
+                key = (self._name, self.identity, self._key)
+                self._decoder = _decoders.setdefault(key, Decoder(self))
+            return self._decoder
+
+    async def answer(self, messages: Sequence[Message], settings: Settings = Settings()) -> Reply:
+        """Answer a conversation; see `LocalModel`. A chat format's own texts end an answer too."""
+        if self.format is not None and self.format.stop:
+            settings = replace(settings, stop=(*(settings.stop or ()), *self.format.stop))
+        return await super().answer(messages, settings)
+
+    def encode(self, messages: Sequence[Message]) -> list[int]:
+        """The prompt of a conversation; one that ends with the assistant's message is gone on with.
+
+        Special tokens that are spelt out in a message are broken up, so that they are read as text.
+
+        Raises:
+            ContextError: if the prompt is longer than the context.
+            RequestError: if the template cannot write such a conversation.
+        """
+        weights = self._weights
+        said = [Message(message.role, weights.harmless(message.content)) for message in messages]
+        if self.format is None:
+            ids = weights.ids(self._written(said), special=False)  # the template writes the beginning itself
+        else:
+            answer = said.pop().content if said and said[-1].role == "assistant" else ""
+            ids = weights.ids(self.format.prompt(said, answer), special=True)
+        if len(ids) > self.context:
+            raise ContextError(
+                f"its prompt has {len(ids)} tokens, and its context holds {self.context}.",
+                model=self._name,
+                hint="Show it less: fewer peers, or `view: {text: answer}`.",
+            )
+        return ids
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of token ids, without special tokens."""
+        return self._weights.text(tokens, special=False)
+
+    def tokenize(self, text: str) -> list[int]:
+        """The tokens of a text that stands in an answer; special tokens in it are text."""
+        return self._weights.within(text)
+
+    def session(self) -> Session:
+        """A new, empty batch of sequences."""
+        from agora.models.torchsession import Session
+
+        return Session(self._weights.network)
+
+    @cached_property
+    def _weights(self) -> Weights:
+        with _loading:
+            found = _loaded.get(self._key)
+            if found is None:
+                from agora.models.checkpoint_weights import Weights
+
+                found = Weights(self._files, self._adapters, self._key[-2], self._key[-1])
+                _loaded[self._key] = found
+            return found
+
+    def _written(self, said: list[Message]) -> str:
+        """A conversation as the tokenizer's template writes it; where it takes no system message, that stands before
+        the first of the user's."""
+        system = said[0].content.strip() if said and said[0].role == "system" else ""
+        failure: Exception | None = None
+        for turns in (said, _merged(said)):
+            going = bool(turns) and turns[-1].role == "assistant"
+            try:
+                text = self._weights.tokenizer.apply_chat_template(
+                    [{"role": message.role, "content": message.content} for message in turns],
+                    tokenize=False,
+                    add_generation_prompt=not going,
+                    continue_final_message=going,
+                )
+            except Exception as error:  # a template can raise anything
+                failure = failure or error
+                continue
+            if isinstance(text, str) and system in text:  # some leave it out without a word
+                return text
+        why = f": {' '.join(str(failure).split())[:200]}" if failure else ""
+        raise RequestError(f"its chat template cannot write this conversation{why}.", model=self._name) from failure
+
+
+def _merged(said: Sequence[Message]) -> list[Message]:
+    """A conversation of users and assistants in turns alone."""
+    out: list[Message] = []
+    for message in said:
+        role = "user" if message.role == "system" else message.role
+        if out and out[-1].role == role:
+            out[-1] = Message(role, f"{out[-1].content}\n\n{message.content}")
+        else:
+            out.append(Message(role, message.content))
+    return out
