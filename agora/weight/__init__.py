@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agora.weight.adapterchoice import AdapterChoice
 from agora.weight.checkpoint import Checkpoint
 from agora.weight.merging import Report, merge
 from agora.weight.methods import METHODS, Method
@@ -11,6 +12,7 @@ from agora.weight.recipe import Recipe, read_recipe
 
 __all__ = [
     "METHODS",
+    "AdapterChoice",
     "Checkpoint",
     "Method",
     "Mixture",
