@@ -16,7 +16,9 @@ from agora.weight.parents import Parent
 from agora.weight.sources import Scratch, Source
 
 Array = NDArray[np.float32]
-_SLICE = 1 << 20  # elements of a matrix that are in memory at a time
+TOKENS = 1 << 16  # most of all texts together
+_SLICE = 1 << 20  # elements of a matrix, or of an attention's scores, that are in memory at a time
+_BLOCK = 1 << 12  # tokens that go through an MLP at a time
 
 
 class Dense:
@@ -37,6 +39,8 @@ class Dense:
     def __init__(self, parents: Sequence[Parent], shape: Shape, window: int | None = None) -> None:
         self._parents, self.shape, self._window = parents, shape, window
         self._scratch = Scratch()
+        if window is not None and (isinstance(window, bool) or not isinstance(window, int) or window < 1):
+            raise InputError(f"{parents[0].label}: sliding_window is a number of tokens, or null.")
         if shape.activation not in ("silu", "swish"):
             raise InputError(f"hidden states of a model with activation '{shape.activation[:40]}' cannot be computed.",
                              hint="Use router embedding.")  # fmt: skip
@@ -76,6 +80,9 @@ class Dense:
 
     def _states(self, texts: Sequence[Sequence[int]]) -> Any:
         shape = self.shape
+        if (total := sum(map(len, texts))) > TOKENS:
+            raise InputError(f"the prompts have {total:,} tokens in all; at most {TOKENS:,} are read.",
+                             hint="A few dozen prompts of an expert are enough.")  # fmt: skip
         x = self.embedded([token for text in texts for token in text])
         for layer in range(shape.layers):
             at = f"model.layers.{layer}."
@@ -89,11 +96,15 @@ class Dense:
             h = self._normed(x, f"{at}post_attention_layernorm.weight")
             yield h
             if layer + 1 < shape.layers:
-                gate = self._product(h, f"{at}mlp.gate_proj.weight")
-                with np.errstate(over="ignore"):
-                    gate /= 1 + np.exp(-gate)
-                gate *= self._product(h, f"{at}mlp.up_proj.weight")
-                x = x + self._product(gate, f"{at}mlp.down_proj.weight")
+                for first in range(0, len(x), _BLOCK):
+                    x[first : first + _BLOCK] += self._mlp(h[first : first + _BLOCK], at)
+
+    def _mlp(self, h: Array, at: str) -> Array:
+        gate = self._product(h, f"{at}mlp.gate_proj.weight")
+        with np.errstate(over="ignore"):
+            gate /= 1 + np.exp(-gate)
+        gate *= self._product(h, f"{at}mlp.up_proj.weight")
+        return self._product(gate, f"{at}mlp.down_proj.weight")
 
     def _attention(self, q: Array, k: Array, v: Array) -> Array:
         shape, n = self.shape, len(q)
@@ -101,19 +112,27 @@ class Dense:
         queries = self._turned(q.reshape(n, shape.heads, shape.head)).reshape(n, shape.groups, share, shape.head)
         keys = self._turned(k.reshape(n, shape.groups, shape.head))
         values = v.reshape(n, shape.groups, shape.head)
-        places = np.arange(n)
-        hidden = places[None, :] > places[:, None]
-        if self._window is not None:
-            hidden |= places[None, :] <= places[:, None] - self._window
         out = np.empty_like(queries)
-        for group in range(shape.groups):  # one at a time: their scores are the largest thing in memory
-            scores = np.einsum("tsd,ud->stu", queries[:, group], keys[:, group], optimize=True) / math.sqrt(shape.head)
-            scores[:, hidden] = -np.inf
-            scores -= scores.max(-1, keepdims=True)
-            np.exp(scores, out=scores)
-            scores /= scores.sum(-1, keepdims=True)
-            out[:, group] = np.einsum("stu,ud->tsd", scores, values[:, group], optimize=True)
+        step = max(1, _SLICE // (n * share))
+        for group in range(shape.groups):
+            for first in range(0, n, step):
+                part = slice(first, min(n, first + step))
+                scores = np.einsum("tsd,ud->stu", queries[part, group], keys[:, group], optimize=True)
+                scores /= np.float32(math.sqrt(shape.head))
+                scores[:, self._hidden(np.arange(n)[part], n)] = -np.inf
+                scores -= scores.max(-1, keepdims=True)
+                np.exp(scores, out=scores)
+                scores /= scores.sum(-1, keepdims=True)
+                out[part, group] = np.einsum("stu,ud->tsd", scores, values[:, group], optimize=True)
         return out.reshape(n, -1)
+
+    def _hidden(self, places: NDArray[Any], n: int) -> NDArray[np.bool_]:
+        """Which of `n` tokens those at some places do not see."""
+        seen = np.arange(n)
+        hidden: NDArray[np.bool_] = seen[None, :] > places[:, None]
+        if self._window is not None:
+            hidden |= seen[None, :] <= places[:, None] - self._window
+        return hidden
 
     def _turned(self, x: Array) -> Array:
         """Queries or keys (tokens, heads, head size), turned by their places."""
@@ -141,6 +160,7 @@ class Dense:
         return out
 
     def _sources(self, name: str) -> list[Source]:
+        self._scratch.blocks.clear()  # it knows sources by their ids, which new ones may have again
         return [parent.source(name) for parent in self._parents]
 
     def _mean(self, sources: Sequence[Source], start: int, size: int) -> Array:

@@ -88,12 +88,18 @@ def shape_of(parent: Parent) -> Shape:
         groups = config.get("num_key_value_heads", usual["num_key_value_heads"]) or heads
         rope = rotation(config)
         theta = float(rope.pop("rope_theta"))
-        return Shape(
-            hidden, _size(config, "intermediate_size"), _size(config, "num_hidden_layers"), heads, int(groups),
-            int(config.get("head_dim") or hidden // heads), str(config.get("hidden_act", "silu")),
-            float(config.get("rms_norm_eps", usual["rms_norm_eps"])), theta, json.dumps(rope, sort_keys=True),
+        head, epsilon = (
+            int(config.get("head_dim") or hidden // heads),
+            config.get("rms_norm_eps", usual["rms_norm_eps"]),
+        )
+        made = Shape(
+            hidden, _size(config, "intermediate_size"), _size(config, "num_hidden_layers"), heads, int(groups), head,
+            str(config.get("hidden_act", "silu")), float(epsilon), theta, json.dumps(rope, sort_keys=True),
             bool(config.get("tie_word_embeddings", False)),
         )  # fmt: skip
+        if made.groups < 1 or heads % made.groups or head < 2 or head % 2 or not theta > 0 or not made.epsilon >= 0:
+            raise ValueError
+        return made
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise InputError(f"{parent.label}: its config.json lacks sizes, or holds some that are none.") from error
 
@@ -129,6 +135,9 @@ def fit(parents: Mapping[str, Parent], donor: Parent, notes: list[str]) -> Shape
     wanted = shape_of(donor)
     if EMBEDDING not in donor.checkpoint:
         raise InputError(f"{donor.label} has no tensor '{EMBEDDING}', which Llama's layout needs.")
+    if wanted.layers > donor.checkpoint.layers:
+        raise InputError(f"{donor.label} has tensors of {donor.checkpoint.layers} layers, and its config.json says "
+                         f"{wanted.layers}.")  # fmt: skip
     sizes = shapes(
         wanted, donor.checkpoint.entries[EMBEDDING].shape[0] if donor.checkpoint.entries[EMBEDDING].shape else 0
     )

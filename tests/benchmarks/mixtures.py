@@ -5,6 +5,8 @@
 All run in transformers, greedily, on the same fresh problems. The best member is chosen on other problems; prompts are
 of other problems too. Intervals are Wilson's 95%; differences are paired. `routed` is the share of tokens of problems
 and worked answers that each layer's router sends first to the specialist of the problem's skill; by chance it is 25%.
+Adapters are what each specialist differs by from the base, to some rank, beside the base's weights; the last rows choose
+among them for each question (`AdapterChoice`), and `routed` is then the share of questions of which the first is right.
 """
 
 from __future__ import annotations
@@ -21,12 +23,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import anyio
 import torch
 import transformers
 
+from agora import Message, Settings
+from agora.models.huggingface import HuggingFaceModel
 from agora.models.pocket import WEIGHTS, tokenizer
 from agora.models.pocket.problems import SKILLS, Problem, generate
-from agora.weight import merge, mixture
+from agora.weight import AdapterChoice, merge, mixture
 
 Row = list[bool]
 PROMPTS = 24  # of an expert
@@ -101,6 +106,46 @@ def routed(model: Any, problems: Sequence[Problem]) -> list[float]:
     return [count / total for count in right]
 
 
+def chosen(
+    home: Path, rank: int, prompts: dict[str, list[str]], problems: Sequence[Problem]
+) -> tuple[dict[str, Row], dict[str, list[float]]]:
+    """Answers of adapters alone, of the right one of each problem, and of those that are chosen, and how well."""
+    for skill in SKILLS:
+        merge({"lora_extract": f"pocket:{skill}", "base": "pocket:base", "rank": rank}, home / skill)
+    chat = {"system": "{content}", "user": "<bos>Q: {content}", "assistant": "{content}", "begin": "\nA: "}
+    options: dict[str, Any] = {"chat": chat, "dtype": "float32"}
+    given = {skill: {"adapter": home / skill, "prompts": prompts[skill]} for skill in SKILLS}
+    models: dict[str, Any] = {
+        f"adapter {s}, rank {rank}": HuggingFaceModel(WEIGHTS / "base", adapter=home / s, shared=True, **options)
+        for s in SKILLS
+    }
+    for top in (1, 2):
+        models[f"adapters chosen, rank {rank}, top {top}"] = AdapterChoice(WEIGHTS / "base", given, top=top, **options)
+    rows = {name: anyio.run(_asked, model, problems) for name, model in models.items()}
+    rows[f"the adapter of each problem (oracle), rank {rank}"] = [
+        rows[f"adapter {p.skill}, rank {rank}"][i] for i, p in enumerate(problems)
+    ]
+    shares = {
+        name: [sum(next(iter(model.shares(p.question))) == p.skill for p in problems) / len(problems)]
+        for name, model in models.items() if isinstance(model, AdapterChoice)
+    }  # fmt: skip
+    return rows, shares
+
+
+async def _asked(model: Any, problems: Sequence[Problem]) -> Row:
+    right = [False] * len(problems)
+
+    async def one(i: int) -> None:
+        reply = await model.answer([Message("user", problems[i].question)], Settings(temperature=0, max_tokens=64))
+        said = reply.text.rsplit("Answer: ", 1)
+        right[i] = len(said) == 2 and said[1].strip() == problems[i].answer
+
+    async with anyio.create_task_group() as group:
+        for i in range(len(problems)):
+            group.start_soon(one, i)
+    return right
+
+
 def measure(n: int, seed: int, quick: bool) -> dict[str, Any]:
     problems, other = generate(seed, n), generate(seed, 40 if quick else 200, split="train")
     prompts = {
@@ -139,6 +184,12 @@ def measure(n: int, seed: int, quick: bool) -> dict[str, Any]:
             model = load(out)
             rows[name] = answers(model, problems)
             shares[name] = routed(model, problems[:40])
+        asked = {s: [p.question for p in generate(seed + 1, PROMPTS, skills=[s], split="train")] for s in SKILLS}
+        for rank in (16,) if quick else (16, 64):
+            home = Path(scratch) / f"rank {rank}"
+            home.mkdir()
+            more, right = chosen(home, rank, asked, problems)
+            rows, shares = rows | more, shares | right
     return {
         "problems": n,
         "seed": seed,
@@ -148,8 +199,8 @@ def measure(n: int, seed: int, quick: bool) -> dict[str, Any]:
             name: {s: sum(r for r, p in zip(row, problems, strict=True) if p.skill == s) * 4 / n for s in SKILLS}
             for name, row in rows.items()
         },
-        "minus best member": {name: paired(rows[name], rows[f"pocket:{best}"]) for name in ("average", *made)},
-        "minus average": {name: paired(rows[name], rows["average"]) for name in made},
+        "minus best member": {name: paired(rows[name], rows[f"pocket:{best}"]) for name in ("average", *made, *shares)},
+        "minus average": {name: paired(rows[name], rows["average"]) for name in shares},
         "routed": shares,
         "seconds to make": made,
     }  # fmt: skip

@@ -306,6 +306,10 @@ BAD_MODELS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"model_type": "gemma"}, {}, "gemma"),
     ({"model_type": None}, {}, "config.json"),
     ({"hidden_size": -3}, {}, "sizes"),
+    ({"rope_theta": -3}, {}, "sizes"),
+    ({"rms_norm_eps": "x", "head_dim": None}, {}, "sizes"),
+    ({"num_key_value_heads": -3}, {}, "sizes"),
+    ({"rope_scaling": ["x"], "head_dim": None}, {}, "sizes"),
     ({}, {"model__norm__weight": None}, "model.norm.weight"),
     ({}, {"model__layers__1__mlp__up_proj__weight": None}, "up_proj"),
     ({}, BIAS, "a bias"),
@@ -340,6 +344,27 @@ def test_a_configuration_that_lies_about_its_tensors(tmp_path: Path, pair: list[
         dense_models.reconfigure(folder, intermediate_size=23)
     with pytest.raises(InputError, match=r"by its config\.json"):
         mixture(pair, tmp_path / "out", router="zero")
+
+
+def test_a_configuration_with_more_layers_than_there_are(tmp_path: Path, pair: list[Path]) -> None:
+    for folder in pair:
+        dense_models.reconfigure(folder, num_hidden_layers=2**31 - 1)
+    with pytest.raises(InputError, match="tensors of 2 layers"):
+        mixture(pair, tmp_path / "out", router="zero")
+
+
+@pytest.mark.parametrize("window", [0, -1, "x", True])
+def test_a_window_that_is_none(window: Any, tmp_path: Path) -> None:
+    config = {**dense_models.MISTRAL, "sliding_window": window}
+    pair = [dense(tmp_path / name, seed, **config) for seed, name in enumerate("ab")]
+    with pytest.raises(InputError, match="sliding_window"):
+        mixture(prompted(*pair), tmp_path / "out")
+
+
+def test_too_many_prompts(tmp_path: Path, pair: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agora.weight.dense.TOKENS", 100)
+    with pytest.raises(InputError, match="at most 100"):
+        mixture(prompted(*pair), tmp_path / "out")
 
 
 def test_what_is_there_is_not_replaced_unasked(tmp_path: Path, pair: list[Path]) -> None:

@@ -214,3 +214,37 @@ def test_the_mean_of_models_is_read_as_their_merge_is(tmp_path: Path) -> None:
     assert np.abs(together - alone).max() < 1e-6
     for parent in (*parents, mean):
         parent.close()
+
+
+def test_slices_and_blocks_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = Parent(str(dense(tmp_path / "a", **dense_models.MISTRAL, sliding_window=4)))
+    shape = shape_of(parent)
+    whole = Dense([parent], shape, 4).means(IDS)
+    for slice_, block in ((40, 3), (1, 1)):
+        monkeypatch.setattr("agora.weight.dense._SLICE", slice_)
+        monkeypatch.setattr("agora.weight.dense._BLOCK", block)
+        assert np.abs(Dense([parent], shape, 4).means(IDS) - whole).max() < 1e-5
+    parent.close()
+
+
+def test_a_model_with_an_adapter_is_read_as_what_it_merges_to(tmp_path: Path) -> None:
+    a, lora, rng = dense(tmp_path / "a"), tmp_path / "lora", np.random.default_rng(0)
+    lora.mkdir()
+    factors = {}
+    for layer in range(2):
+        for name, rows, columns in (
+            ("self_attn.q_proj", 16, 16),
+            ("self_attn.o_proj", 16, 16),
+            ("mlp.up_proj", 24, 16),
+        ):
+            stem = f"base_model.model.model.layers.{layer}.{name}"
+            factors[f"{stem}.lora_A.weight"] = rng.normal(size=(2, columns)).astype(np.float32)
+            factors[f"{stem}.lora_B.weight"] = rng.normal(size=(rows, 2)).astype(np.float32)
+    small.file(lora / "adapter_model.safetensors", factors)
+    (lora / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 1}))
+    merge({"passthrough": f"{a}+{lora}"}, tmp_path / "merged")
+    beside, merged = Parent(f"{a}+{lora}"), Parent(str(tmp_path / "merged"))
+    found = [Dense([parent], shape_of(merged)).means(IDS) for parent in (beside, merged)]
+    assert np.abs(found[0] - found[1]).max() < 1e-5
+    for parent in (beside, merged):
+        parent.close()
