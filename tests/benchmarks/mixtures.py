@@ -5,7 +5,7 @@
 All run in transformers, greedily, on the same fresh problems. The best member is chosen on other problems; prompts are
 of other problems too. Intervals are Wilson's 95%; differences are paired. `routed` is the share of tokens of problems
 and worked answers that each layer's router sends first to the specialist of the problem's skill; by chance it is 25%.
-Adapters are what each specialist differs by from the base, to some rank, beside the base's weights; the last rows choose
+Adapters are what each specialist differs by from the base, to some rank, beside its weights; the last rows choose
 among them for each question (`AdapterChoice`), and `routed` is then the share of questions of which the first is right.
 """
 
