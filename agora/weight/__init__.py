@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agora.weight.adapterchoice import AdapterChoice
 from agora.weight.checkpoint import Checkpoint
-from agora.weight.merging import Report, merge
+from agora.weight.merging import Report, content_key, merge
 from agora.weight.methods import METHODS, Method
 from agora.weight.mixturefile import Mixture, is_mixture, read_mixture
 from agora.weight.mixtures import mix, mixture
@@ -18,6 +18,7 @@ __all__ = [
     "Mixture",
     "Recipe",
     "Report",
+    "content_key",
     "is_mixture",
     "merge",
     "mix",

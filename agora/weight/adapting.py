@@ -98,13 +98,21 @@ def extract(recipe: Recipe, parents: Mapping[str, Parent], notes: list[str]) -> 
     return made, {"base_model_name_or_path": recipe.base_model, "task_type": "CAUSAL_LM"}
 
 
+def _embedding(module: str, factors: Factors) -> bool:
+    """Whether a module is an embedding, whose factors PEFT stores the other way round and under other names."""
+    return factors.transposed and f"{module}.weight".endswith(tuple(name for name in NAMES if "head" not in name))
+
+
 def outputs(made: Mapping[str, Factors], dtype: str | None) -> list[tuple[Output, Any]]:
     """The tensors of an adapter, and their values."""
     kind = dtype_of(dtype) if dtype else "F32"
     found = []
     for module, factors in sorted(made.items()):
-        embedding = module.endswith(tuple(name.removesuffix(".weight") for name in NAMES)) and factors.transposed
-        titles = ("lora_embedding_A", "lora_embedding_B") if embedding else ("lora_A.weight", "lora_B.weight")
+        titles = (
+            ("lora_embedding_A", "lora_embedding_B")
+            if _embedding(module, factors)
+            else ("lora_A.weight", "lora_B.weight")
+        )
         for title, values in zip(titles, (factors.a, factors.b), strict=True):
             found.append((Output(f"base_model.model.{module}.{title}", kind, values.shape), values))
     return found
@@ -123,7 +131,7 @@ def config_of(made: Mapping[str, Factors], given: Mapping[str, Any]) -> bytes:
     ranks = {module: factors.rank for module, factors in made.items()}
     usual = max(sorted(set(ranks.values())), key=list(ranks.values()).count)
     other = {module: rank for module, rank in ranks.items() if rank != usual}
-    plain = [factors.transposed for module, factors in made.items() if not module.endswith("embed_tokens")]
+    plain = [factors.transposed for module, factors in made.items() if not _embedding(module, factors)]
     kept = {key: given[key] for key in ("base_model_name_or_path", "task_type", "layers_pattern") if key in given}
     config = kept | {
         "peft_type": "LORA", "r": usual, "lora_alpha": usual, "rank_pattern": other, "alpha_pattern": other,

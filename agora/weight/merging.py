@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -17,6 +18,8 @@ from agora.weight.parents import Parent, find
 from agora.weight.recipe import Recipe, read_recipe
 from agora.weight.vocabulary import Vocabulary
 from agora.weight.writer import SHARD, Writer
+
+VERSION = 1  # of what merges come to: raised when the same recipe gives other bytes
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,42 @@ def merge(
             options = {"chunk": chunk, "threads": threads, "progress": progress}
             tensors, size, notes = _model(read, out, beside, folders, overwrite, shard, stack, options)
     return Report(out, read.merge_method, tensors, size, time.monotonic() - begun, tuple(notes))
+
+
+def content_key(recipe: Recipe | Mapping[str, Any] | Path | str, *, folders: Mapping[str, Path] | None = None) -> str:
+    """What a merge depends on, as 64 hexadecimal digits: the recipe, and its models by name, content, size and time of
+    change of their files. A result kept under it need not be made again. Tensors are sampled, not read.
+
+    Args:
+        recipe: as `merge` takes it.
+        folders: likewise.
+
+    Raises:
+        InputError: if the recipe or a model cannot be read.
+    """
+    beside = Path(recipe).parent if isinstance(recipe, (str, Path)) else None
+    read = read_recipe(recipe)
+    made = hashlib.sha256(f"{VERSION}\0{read.to_yaml()}".encode())
+    adapters = methods.get(read.merge_method).needs == "adapter" and read.base_model is None
+    places: list[Path] = []
+    for reference in read.references():
+        if adapters:
+            places.append(find(reference, beside, folders))
+            continue
+        parent = Parent(reference, beside, folders)
+        made.update(parent.key)
+        places += [parent.folder, *([parent.adapter.folder] if parent.adapter else [])]
+        parent.close()
+    files = {name for name, parameter in methods.get(read.merge_method).parameters.items() if parameter.kind == "file"}
+    for settings in read.settings():
+        named = [settings[name] for name in sorted(files & set(settings))]
+        places += [find(value, beside, folders) for value in named if isinstance(value, str)]
+    for place in places:
+        for path in sorted(place.iterdir()) if place.is_dir() else [place]:
+            if path.is_file():
+                about = path.stat()
+                made.update(f"{path.name}\0{about.st_size}\0{about.st_mtime_ns}\0".encode())
+    return made.hexdigest()
 
 
 Made = tuple[int, int, list[str]]

@@ -116,6 +116,8 @@ def test_adapters_of_different_modules(pair: list[str], tmp_path: Path) -> None:
         ({"peft_type": "IA3"}, "only LoRA"),
         ({"bias": "all"}, "biases"),
         ({"r": 3}, "rank"),
+        ({"rank_pattern": {"q": "x"}}, "no numbers"),
+        ({"rank_pattern": 3}, "no numbers"),
     ],
 )
 def test_what_cannot_be_merged_is_refused(config: dict[str, Any], wanted: str, tmp_path: Path) -> None:
@@ -214,3 +216,24 @@ def test_beside_peft(tmp_path: Path) -> None:
 def test_an_adapter_alone_is_no_model(pair: list[str], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="lora_concat"):
         merge({"linear": pair}, tmp_path / "out")
+
+
+def test_an_embedding_with_an_adapter(tmp_path: Path) -> None:
+    base = small.model(tmp_path / "base", {"embed_tokens.weight": np.zeros((3, 2)), "l_B.q.weight": np.zeros((2, 2))})
+    (tmp_path / "lora").mkdir()
+    tensors = {
+        f"{PREFIX}embed_tokens.lora_embedding_A": np.array([[1.0, 2.0, 3.0]]),
+        f"{PREFIX}embed_tokens.lora_embedding_B": np.array([[1.0], [10.0]]),
+        f"{PREFIX}l_B.q.lora_B.weight": np.array([[1.0], [2.0]]),
+        f"{PREFIX}l_B.q.lora_A.weight": np.array([[5.0, 7.0]]),
+    }
+    small.file(tmp_path / "lora" / "adapter_model.safetensors", tensors)
+    (tmp_path / "lora" / "adapter_config.json").write_text(json.dumps({"r": 1, "lora_alpha": 1}))
+    merge({"passthrough": f"{base}+{tmp_path / 'lora'}"}, tmp_path / "out")
+    found = small.content(tmp_path / "out")
+    np.testing.assert_array_equal(found["embed_tokens.weight"], [[1, 10], [2, 20], [3, 30]])
+    np.testing.assert_array_equal(found["l_B.q.weight"], [[5, 7], [10, 14]])
+    merge({"lora_concat": [str(tmp_path / "lora")]}, tmp_path / "again")
+    merge({"passthrough": f"{base}+{tmp_path / 'again'}"}, tmp_path / "out2")
+    for name, values in small.content(tmp_path / "out2").items():
+        np.testing.assert_array_equal(values, found[name])
