@@ -18,7 +18,8 @@ Router = Literal["hidden", "embedding", "random", "uniform", "zero"]
 MAX_EXPERTS = 1024
 MAX_PROMPTS = 10_000  # of one expert
 _MODES: dict[str, str] = {
-    "hidden": "hidden", "cheap_embed": "embedding", "random": "random", "uniform_random": "uniform",
+    "hidden": "hidden", "hidden_avg": "hidden", "hidden_last": "hidden", "cheap_embed": "embedding",
+    "random": "random", "uniform_random": "uniform",
 }  # fmt: skip
 _PEERS = ("base_model", "gate_mode", "dtype", "experts_per_token", "experts", "architecture")
 
@@ -71,8 +72,9 @@ def read_mixture(given: Mixture | Mapping[str, Any] | str | Path) -> Mixture:
     The short form is `{mixture: {experts: [{model: a, prompts: [...]}, ...], base: c, router: hidden, top: 2}}`; an
     expert may also be a reference alone, and `experts` a mapping of names. mergekit-moe's form has `base_model`,
     `gate_mode`, `experts_per_token`, and `experts` with `source_model`, `positive_prompts` and `negative_prompts`; its
-    gate modes hidden, cheap_embed, random and uniform_random are our routers hidden, embedding, random and uniform.
-    What it does beyond that (shared experts, noise on experts, other architectures) is refused.
+    gate modes hidden, cheap_embed, random and uniform_random are our routers hidden, embedding, random and uniform;
+    their weights are not its own, see `routers.make` and `routers.rows`, but everything else comes out as it does
+    there. What it does beyond that (shared experts, noise on experts, other architectures) is refused.
 
     Args:
         given: a path, data, or a mixture, which is checked alone.
@@ -127,6 +129,7 @@ def listed(experts: Any, file: str | None = None) -> list[Any]:
 
 
 def _of_mergekit(data: dict[str, Any], file: str | None) -> dict[str, Any]:
+    data = {key: value for key, value in data.items() if value is not None}
     for key in data:
         if key not in _PEERS:
             near = difflib.get_close_matches(key, _PEERS, 1)
@@ -139,18 +142,19 @@ def _of_mergekit(data: dict[str, Any], file: str | None) -> dict[str, Any]:
         raise ConfigError(
             f"there is no gate_mode '{str(mode)[:40]}'.", file=file, hint=f"There are {', '.join(_MODES)}."
         )
-    if data.get("base_model") is None:
+    if "base_model" not in data:
         raise ConfigError("a mixture in mergekit's form needs a base_model.", file=file,
                           hint="In the short form, `mixture:`, it may be left out.")  # fmt: skip
     made: dict[str, Any] = {"base": data["base_model"], "router": _MODES[mode], "experts": []}
     for key, own in (("experts_per_token", "top"), ("dtype", "dtype")):
-        if data.get(key) is not None:
+        if key in data:
             made[own] = data[key]
     names = {"source_model": "model", "positive_prompts": "prompts", "negative_prompts": "negative"}
-    for one in listed(data["experts"], file):
+    for one in listed(data.get("experts"), file):
         if not isinstance(one, Mapping) or "source_model" not in one:
             raise ConfigError("every expert has a source_model.", file=file)
-        made["experts"].append({names.get(str(key), str(key)): value for key, value in one.items()})
+        told = {str(key): value for key, value in one.items() if value is not None}
+        made["experts"].append({names.get(key, key): value for key, value in told.items()})
     return made
 
 

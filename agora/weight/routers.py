@@ -71,7 +71,8 @@ def rows(means: Array, owners: Sequence[tuple[int, bool]], experts: int) -> Arra
     is made orthogonal to it, so that no expert is preferred for a state that is no more than average. The rows are
     then brought to length 1. Where prompts do not tell experts apart their rows are 0.
 
-    mergekit-moe brings the vectors to length 1 as they are, of which the common part is most.
+    mergekit-moe brings the vectors to length 1 as they are, of which the common part is most; its hidden states are
+    the last token's, in bfloat16, and those that enter the layer, not what its router will read.
 
     Args:
         means: of each text: (texts, hidden).

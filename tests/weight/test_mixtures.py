@@ -238,9 +238,9 @@ def test_memory_does_not_grow_with_the_models(tmp_path: Path) -> None:
 
 def test_mergekits_form(tmp_path: Path) -> None:
     (tmp_path / "moe.yml").write_text(
-        "base_model: c\ngate_mode: cheap_embed\ndtype: bfloat16\nexperts_per_token: 1\nexperts:\n"
+        "base_model: c\ngate_mode: cheap_embed\ndtype: bfloat16\nshared_experts: null\nexperts_per_token: 1\nexperts:\n"
         "  - source_model: a\n    positive_prompts: [x, y]\n    negative_prompts: [z]\n"
-        "  - source_model: b\n    positive_prompts: [w]\n"
+        "  - source_model: b\n    positive_prompts: [w]\n    noise_scale: null\n"
     )
     own = {
         "mixture": {
