@@ -16,12 +16,14 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
+from agora import Agent, Debate  # noqa: E402
 from agora.errors import InputError  # noqa: E402
 from agora.model import Model, Settings  # noqa: E402
 from agora.models.huggingface import HuggingFaceModel  # noqa: E402
 from agora.models.pocket import WEIGHTS  # noqa: E402
 from agora.models.pocket.problems import SKILLS, generate  # noqa: E402
 from agora.records import Message  # noqa: E402
+from agora.text.forecast import forecast  # noqa: E402
 from agora.weight import AdapterChoice, merge  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of other libraries
@@ -231,3 +233,35 @@ def test_what_is_refused(given: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError) as caught:
         AdapterChoice(BASE, **({"adapters": usual} | given), chat=CHAT)
     assert words in str(caught.value)
+
+
+# ---- in a debate -----------------------------------------------------------------------------------------------
+
+
+def test_a_journaled_run_chooses_once(
+    adapters: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    question, url = prompts("sum", 9, 1)[0], tmp_path / "j.sqlite"
+    seen: list[str] = []
+    plain = AdapterChoice.shares
+    monkeypatch.setattr(AdapterChoice, "shares", lambda self, q: seen.append(q) or plain(self, q))
+
+    def run() -> Any:
+        debate = Debate([Agent("a", choice(adapters))], answer="number")
+        return debate.run(question, journal=url, run="r")
+
+    first = run()
+    asked_once = len(seen)
+    again = run()
+    assert len(seen) == asked_once > 0
+    assert again.answer == first.answer
+    assert again.rounds[0].turns[0].reply.route == first.rounds[0].turns[0].reply.route
+
+
+def test_a_rehearsal_loads_nothing(adapters: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_args: Any) -> Any:
+        raise AssertionError
+
+    monkeypatch.setattr(HuggingFaceModel, "states", never)
+    debate = Debate([Agent("a", choice(adapters)), Agent("b", choice(adapters))], answer="number")
+    assert anyio.run(forecast, debate, prompts("sum", 9, 1)[0])
