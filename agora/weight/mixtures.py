@@ -22,7 +22,7 @@ from agora.weight.sources import ArraySource, Source
 from agora.weight.writer import SHARD, Output, Writer
 
 PAPER = "upcycling: Komatsuzaki et al., arXiv:2212.05055; Branch-Train-MiX: Sukhbaatar et al., arXiv:2403.07816"
-_KEPT = ("_from_model_config", "_name_or_path", "transformers_version")
+_LEFT_OUT = ("_from_model_config", "_name_or_path", "transformers_version", "auto_map")  # of generation_config.json
 
 
 def mixture(
@@ -128,7 +128,7 @@ def mix(
         jobs = _jobs(read, shape, parents, shared, gates, kind)
         small = {"config.json": mixtral.config(donor, len(read.experts), read.top, kind), **tokenizer.files}
         if found := donor.checkpoint.json("generation_config.json"):
-            small["generation_config.json"] = _json({k: v for k, v in found.items() if k not in _KEPT})
+            small["generation_config.json"] = _json({k: v for k, v in found.items() if k not in _LEFT_OUT})
         small["README.md"] = _card(read, notes, out.name).encode()
         small["agora_recipe.yaml"] = read.to_yaml().encode()
         with Writer(out, [job.output for job in jobs], overwrite=overwrite, shard=shard) as writer:
