@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import threading
 import unicodedata
@@ -22,15 +23,25 @@ _WRITTEN = re.compile(r"<{1,2}[/|]?[A-Za-z_][\w ]{0,40}[|]?>{1,2}|\[/?[A-Z_]{2,4
 
 
 class Weights:
-    """Weights and tokenizer of a checkpoint."""
+    """Weights and tokenizer of a checkpoint.
+
+    Args:
+        files: of the checkpoint.
+        adapters: on it, and the factor of each one's change.
+        dtype, device: as `HuggingFaceModel` takes them.
+        base: those of the checkpoint alone, which are then shared: the adapters stay beside them.
+    """
 
     def __init__(
         self,
         files: checkpoint_files.CheckpointFiles,
-        adapters: Sequence[checkpoint_files.CheckpointFiles],
+        adapters: Sequence[tuple[checkpoint_files.CheckpointFiles, float]],
         dtype: str,
         device: str,
+        base: Weights | None = None,
     ) -> None:
+        self.tokenizer: Any
+        self._base = base  # held, as it is found by whoever else shares it
         with _explained(str(files.folder)), _quiet():
             import torch
             from transformers import AutoTokenizer
@@ -38,12 +49,16 @@ class Weights:
             from agora.models.torchnetwork import Network
 
             where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-            self.tokenizer = AutoTokenizer.from_pretrained(
-                str(files.folder), local_files_only=True, trust_remote_code=False
-            )
-            model = _model(files.folder, dtype, where)
-            for one in adapters:
-                model = _adapted(model, one.folder)
+            if base is not None:
+                self.tokenizer = base.tokenizer
+                model = _beside(base.network.model, adapters)
+            else:
+                self.tokenizer = AutoTokenizer.from_pretrained(
+                    str(files.folder), local_files_only=True, trust_remote_code=False
+                )
+                model = _model(files.folder, dtype, where)
+                for one, factor in adapters:
+                    model = _adapted(model, one.folder, factor)
             self.network: Network = Network(model.to(where).eval().requires_grad_(False), files.context)
             if self.network.context < 1:
                 raise InputError("its configuration does not say how long its context is.")
@@ -138,17 +153,54 @@ def _model(folder: Path, dtype: str, device: str) -> Any:
     return model
 
 
-def _adapted(model: Any, folder: Path) -> Any:
+def _adapted(model: Any, folder: Path, factor: float) -> Any:
     """A model with an adapter merged into its weights; on the CPU, where PEFT multiplies in float32."""
+    with _explained(str(folder)):
+        return _with_adapter(model, folder, factor, "default").merge_and_unload()
+
+
+def _beside(model: Any, adapters: Sequence[tuple[checkpoint_files.CheckpointFiles, float]]) -> Any:
+    """A model with adapters beside its weights, which it shares with the model as it was: that is not changed."""
+    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    made, names = copy.deepcopy(model, shared), []
+    wrapped: Any = None
+    for number, (one, factor) in enumerate(adapters):
+        with _explained(str(one.folder)):
+            config = checkpoint_files.read_json(one.folder / "adapter_config.json")
+            if config.get("bias", "none") != "none" or config.get("init_lora_weights") not in _HARMLESS:
+                raise InputError("it changes the base's own weights, so it cannot share them")
+            names.append(f"adapter{number}")
+            wrapped = _with_adapter(made if wrapped is None else wrapped, one.folder, factor, names[-1])
+            wrapped.base_model.set_adapter(names)  # all of them
+    return wrapped.get_base_model()
+
+
+# ways in which an adapter was begun with that leave the base's weights as they are
+_HARMLESS = (None, True, False, "gaussian", "eva", "orthogonal")
+
+
+def _with_adapter(model: Any, folder: Path, factor: float, name: str) -> Any:
+    """PEFT's model around a model, or one of PEFT's with another adapter more."""
     from peft import PeftModel, get_peft_model_state_dict
 
-    with _explained(str(folder)):
-        there = {name for name in checkpoint_files.header(folder / "adapter_model.safetensors") if ".lora_" in name}
-        wrapped = PeftModel.from_pretrained(model, str(folder), is_trainable=False, local_files_only=True)
-        placed = {name for name in get_peft_model_state_dict(wrapped, save_embedding_layers=False) if ".lora_" in name}
-        if strangers := sorted(there ^ placed):
-            raise InputError(f"the adapter does not fit the base model, at {strangers[0]}")
-        return wrapped.merge_and_unload()
+    there = {key for key in checkpoint_files.header(folder / "adapter_model.safetensors") if ".lora_" in key}
+    options = {"adapter_name": name, "is_trainable": False, "local_files_only": True}
+    if isinstance(model, PeftModel):
+        wrapped = model
+        wrapped.load_adapter(str(folder), **options)
+    else:
+        wrapped = PeftModel.from_pretrained(model, str(folder), **options)
+    state = get_peft_model_state_dict(wrapped, adapter_name=name, save_embedding_layers=False)
+    if strangers := sorted(there ^ {key for key in state if ".lora_" in key}):
+        raise InputError(f"the adapter does not fit the base model, at {strangers[0]}")
+    if factor != 1:
+        if wrapped.peft_config[name].use_dora or any(".lora_" not in key for key in state):
+            raise InputError("only an adapter that is a plain sum of factors can be weighted")
+        for module in wrapped.modules():
+            scaling = getattr(module, "scaling", None)
+            if isinstance(scaling, dict) and name in scaling:
+                scaling[name] *= factor
+    return wrapped
 
 
 @contextmanager
