@@ -52,7 +52,7 @@ class _Around(LocalModel):
         return self._model.session()
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("tokenize", "room"):
+        if name in ("tokenize", "room", "vocabulary_key"):
             return getattr(self._model, name)
         raise AttributeError(name)
 

@@ -95,6 +95,7 @@ class Fused(LocalModel):
             self._weights = None
         else:
             self._weights = prompt_weights.given(weights, len(self.models), self.method.name)
+        self.vocabulary_key = getattr(self.models[0], "vocabulary_key", None)
         self.tau, self._name = tau, name
         said = "perplexity" if self._weights is None else self._weights.tolist()
         own = [str(getattr(model, "identity", model.name)) for model in self.models]
