@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from agora.errors import ConfigError
 from agora.weight.dtypes import dtype_of
-from agora.weight.recipe import Reference, Strict, _load
+from agora.weight.recipe import Reference, Strict, read_yaml
 
 Router = Literal["hidden", "embedding", "random", "uniform", "zero"]
 MAX_EXPERTS = 1024
@@ -84,7 +84,7 @@ def read_mixture(given: Mixture | Mapping[str, Any] | str | Path) -> Mixture:
     """
     file, data = None, given
     if isinstance(given, (str, Path)):
-        file, data = str(given), _load(Path(given))
+        file, data = str(given), read_yaml(Path(given))
     if isinstance(data, Mapping):
         if not is_mixture(data):
             raise ConfigError("a mixture begins with `mixture:`, or has `experts:` as mergekit-moe's has.", file=file)

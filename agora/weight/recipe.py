@@ -168,7 +168,7 @@ def read_recipe(given: Recipe | Mapping[str, Any] | str | Path) -> Recipe:
     """
     file, data = None, given
     if isinstance(given, (str, Path)):
-        file, data = str(given), _load(Path(given))
+        file, data = str(given), read_yaml(Path(given))
     if isinstance(data, Mapping):
         data = _recipe(_spelled_out(data, file), file)
     if not isinstance(data, Recipe):
@@ -180,7 +180,12 @@ def read_recipe(given: Recipe | Mapping[str, Any] | str | Path) -> Recipe:
     return data
 
 
-def _load(path: Path) -> Any:
+def read_yaml(path: Path) -> Any:
+    """The data in a recipe's file.
+
+    Raises:
+        ConfigError: if it cannot be read, or is no YAML.
+    """
     try:
         raw = path.read_bytes()
     except OSError as error:
