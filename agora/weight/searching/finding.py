@@ -33,7 +33,7 @@ class Found:
         seed: of its draws.
         best: the best trial of the search; of equal ones the first.
         trials: all of the search, in their order.
-        stopped: why it ended: 'done', 'evaluations', 'seconds' or 'nothing new'.
+        stopped: why it ended: 'done' by itself, 'evaluations', 'seconds', 'nothing new' to score.
         single: the best single model; None where the space has none, or comparisons were left out.
         members: all single models.
         average: the plain average of the models.
@@ -166,6 +166,9 @@ async def search_async(
             average = None if space.average is None else by_key[_canonical(space, space.average)]
         asks = chosen.make(space, np.random.default_rng([seed, 0]), **settled)
         phase = await evaluator.run("search", asks, evaluations, seconds)
+        if all(trial.error is not None for trial in phase.trials):
+            raise InputError(f"none of {len(phase.trials)} candidates could be scored; the first: "
+                             f"{phase.trials[0].error}", hint="See that the score takes what the space makes.")  # fmt: skip
         penalty = chosen.penalty
 
         def worth(trial: Trial) -> float:

@@ -1,0 +1,381 @@
+"""Spaces of merges: what a point stands for, to the bit what `merge` writes, and which recipes can be searched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small import content, file, model
+
+from agora.errors import ConfigError, InputError
+from agora.weight import Recipe, merge
+from agora.weight.searching import Adapters, Merged, Mixture, Parameters, search
+
+DRAW = np.random.default_rng(0)
+SHAPES = {
+    "model.embed_tokens.weight": (12, 8), "model.layers.0.a.weight": (8, 8), "model.layers.1.a.weight": (8, 8),
+    "model.layers.2.a.weight": (8, 8), "model.norm.weight": (8,),
+}  # fmt: skip
+
+
+def tensors(merged: Merged) -> dict[str, np.ndarray]:
+    """The loader of these tests: a copy of the tensors themselves."""
+    return {name: np.array(values) for name, values in merged.tensors.items()}
+
+
+def random_model(folder: Path, dtype: str = "F32", near: Mapping[str, np.ndarray] | None = None) -> Path:
+    made = {}
+    for name, shape in SHAPES.items():
+        values = DRAW.normal(size=shape).astype(np.float32)
+        values = values if near is None else near[name] + values / 16
+        made[name] = values.astype(np.float16).astype(np.float32) if dtype == "F16" else values
+    return model(folder, made, dtype, config={"model_type": "toy", "num_hidden_layers": 3})
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    home = tmp_path_factory.mktemp("models")
+    base = random_model(home / "base")
+    return [str(base), *(str(random_model(home / name, kind, content(base)))
+                         for name, kind in (("a", "F32"), ("b", "F16"), ("c", "F32")))]  # fmt: skip
+
+
+def built(space: Any, key: Any) -> Any:
+    made, release = space.build(key)
+    release()
+    return made
+
+
+def same(tmp: Path, space: Any, key: Any) -> None:
+    """A candidate is to the bit what `merge` writes in float32."""
+    recipe: Recipe = space.recipe(key)
+    out = tmp / f"out{len(list(tmp.iterdir()))}"
+    merge(recipe.model_copy(update={"out_dtype": "float32"}), out)
+    written, made = content(out), built(space, key)
+    assert written.keys() == made.keys()
+    for name, values in made.items():
+        assert values.dtype == np.float32
+        assert values.tobytes() == written[name].tobytes(), name
+
+
+# ---- mixtures
+
+
+def test_a_candidate_is_what_merge_writes(tmp_path: Path, models: list[str]) -> None:
+    draw = np.random.default_rng(1)
+    for space in (Mixture(models[1:], models[0], load=tensors), Mixture(models, load=tensors)):
+        for _ in range(5):
+            same(tmp_path, space, space.canonical(draw.normal(size=len(space.names)).tolist()))
+        for key in (*space.members.values(), space.average):
+            same(tmp_path, space, key)
+
+
+def test_one_model_alone_is_that_model_and_nothing_is_the_base(models: list[str]) -> None:
+    space = Mixture(models[1:], models[0], load=tensors)
+    for i, name in enumerate(models[1:]):
+        point = tuple(float(i == k) for k in range(3))
+        assert space.experts[name] == point
+        for tensor, values in content(Path(name)).items():
+            assert np.array_equal(built(space, point)[tensor], values)
+    assert space.members[models[0]] == (0.0, 0.0, 0.0)
+    for tensor, values in content(Path(models[0])).items():
+        assert np.array_equal(built(space, (0.0, 0.0, 0.0))[tensor], values)
+
+
+def test_without_a_base_weights_are_divided_by_their_sum(models: list[str]) -> None:
+    space = Mixture(models, load=tensors)
+    assert space.canonical((1.0, 1.0, 2.0, 0.0)) == (0.25, 0.25, 0.5, 0.0)
+    assert space.canonical((1.0, -1.0, 0.0, 0.0)) == (1.0, -1.0, 0.0, 0.0)
+    first, last = content(Path(models[0])), content(Path(models[1]))
+    made = built(space, (1.0, -1.0, 0.0, 0.0))
+    assert all(np.allclose(made[name], first[name] - last[name], atol=1e-6) for name in made)
+    rng = np.random.default_rng(0)
+    assert all(abs(sum(point) - 1) < 1e-12 and min(point) >= 0 for point in (space.sample(rng) for _ in range(50)))
+
+
+def test_buffers_are_used_again_and_never_while_a_candidate_lives(models: list[str]) -> None:
+    seen: list[Mapping[str, Any]] = []
+    space = Mixture(models[1:], models[0], load=lambda merged: seen.append(merged.tensors) or merged.tensors)
+    one, free_one = space.build((1.0, 0.0, 0.0))
+    kept = np.array(one["model.norm.weight"])
+    two, free_two = space.build((0.0, 1.0, 0.0))
+    assert np.array_equal(one["model.norm.weight"], kept)
+    assert one["model.norm.weight"] is not two["model.norm.weight"]
+    free_one()
+    three, _ = space.build((0.0, 0.0, 1.0))
+    assert three["model.norm.weight"] is one["model.norm.weight"]
+    free_two()
+
+
+def test_parents_are_read_once(models: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    space = Mixture(models[1:], models[0], load=tensors)
+    built(space, (0.5, 0.5, 0.0))
+    monkeypatch.setattr("os.preadv", lambda *given: pytest.fail("read again"))
+    built(space, (0.25, 0.5, 0.5))
+
+
+def test_identical_models_are_a_fixed_point_of_every_swarm(models: list[str], tmp_path: Path) -> None:
+    twins = []
+    for name in ("x", "y", "z"):
+        twins.append(str(model(tmp_path / name, content(Path(models[0])), config={"model_type": "toy"})))
+    made = []
+    space = Mixture(twins, load=lambda merged: made.append(tensors(merged)))
+    search(space, lambda nothing: 0.0, "swarm", evaluations=40)
+    expected = content(Path(models[0]))
+    assert len(made) > 40
+    assert all(np.array_equal(values, expected[name]) for one in made for name, values in one.items())
+
+
+def test_the_best_is_found_on_real_tensors_and_written(models: list[str], tmp_path: Path) -> None:
+    target = content(Path(models[1])), content(Path(models[3]))
+
+    def score(made: Mapping[str, np.ndarray]) -> float:
+        return -float(sum(((values - (target[0][n] + target[1][n]) / 2) ** 2).sum() for n, values in made.items()))
+
+    space = Mixture(models[1:], load=tensors)
+    for how, budget in (("greedy_soup", None), ("swarm", 400), ("coordinate", 200), ("random", 300)):
+        found = search(space, score, how, evaluations=budget)
+        near = 1e-12 if how == "greedy_soup" else 0.1 if how == "random" else 0.05
+        assert found.point == pytest.approx((0.5, 0.0, 0.5), abs=near), how
+        merge(found.recipe("float32"), tmp_path / how)
+        assert score(content(tmp_path / how)) == found.score
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"models": 1}, "two models at least"),
+        ({"twice": 1}, "stands twice"),
+        ({"low": 1.0, "high": 1.0}, "below its upper bound"),
+        ({"low": [0.0], "high": 1.0}, "as many as|as many bounds"),
+        ({"missing": 1}, "there is no model"),
+        ({"together": 0}, "at least one candidate"),
+    ],
+)
+def test_refused(models: list[str], change: dict[str, Any], said: str) -> None:
+    listed = models[: change.pop("models", 3)]
+    listed += [listed[0]] if change.pop("twice", 0) else []
+    listed += ["./nowhere"] if change.pop("missing", 0) else []
+    with pytest.raises(InputError, match=said):
+        Mixture(listed, load=tensors, **change)
+
+
+def test_a_merge_that_is_no_number_counts_as_the_worst(models: list[str]) -> None:
+    space = Mixture(models[1:], models[0], load=tensors, low=-1e39, high=1e39)
+    with pytest.raises(InputError, match="none of 10 candidates could be scored; the first: InputError: tensor"):
+        search(space, lambda made: 0.0, "random", evaluations=20, beside=False)
+    points = iter([(1e38, 1e38, -1e39), (1.0, 0.0, 0.0)])
+    space.sample = lambda rng: next(points, (0.0, 0.0, 0.0))  # type: ignore[method-assign]
+    found = search(space, lambda made: 0.0, "random", evaluations=2, batch=1, beside=False)
+    assert found.point == (1.0, 0.0, 0.0)
+    assert "1 of 2 candidates could not be scored; the first: InputError: tensor" in found.notes[0]
+
+
+# ---- adapters
+
+
+def adapter(folder: Path, modules: Mapping[str, tuple[np.ndarray, np.ndarray]], alpha: float = 4) -> str:
+    folder.mkdir()
+    made = {}
+    for name, (a, b) in modules.items():
+        made[f"base_model.model.{name}.lora_A.weight"], made[f"base_model.model.{name}.lora_B.weight"] = a, b
+    file(folder / "adapter_model.safetensors", made)
+    rank = len(next(iter(modules.values()))[0])
+    config = {"peft_type": "LORA", "r": rank, "lora_alpha": alpha, "target_modules": ["a"]}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def lora(models: list[str], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    home = tmp_path_factory.mktemp("lora")
+    names = ["model.layers.0.a", "model.layers.2.a"]
+
+    def random() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        pair = [
+            (DRAW.normal(size=(2, 8)).astype(np.float32), DRAW.normal(size=(8, 2)).astype(np.float32)) for _ in names
+        ]
+        return dict(zip(names, pair, strict=True))
+
+    return [adapter(home / f"l{i}", random(), alpha=2**i) for i in range(3)]
+
+
+def test_the_weights_of_one_adapter_alone_give_that_adapter(models: list[str], lora: list[str], tmp_path: Path) -> None:
+    space = Adapters(models[0], lora, load=tensors)
+    for i, one in enumerate(lora):
+        merge({"passthrough": [f"{models[0]}+{one}"], "out_dtype": "float32"}, tmp_path / str(i))
+        made = built(space, tuple(float(i == k) for k in range(3)))
+        for name, values in content(tmp_path / str(i)).items():
+            assert made[name].tobytes() == values.tobytes()
+    base = content(Path(models[0]))
+    made = built(space, (0.0, 0.0, 0.0))
+    assert all(made[name].tobytes() == values.tobytes() for name, values in base.items())
+
+
+def test_adapters_are_summed_exactly(tmp_path: Path) -> None:
+    eye = np.eye(8, dtype=np.float32)
+    base = model(tmp_path / "base", {"model.layers.0.a.weight": np.zeros((8, 8))})
+    ones = [adapter(tmp_path / f"one{i}", {"model.layers.0.a": (eye[[i]], eye[:, [i]])}, alpha=1) for i in range(2)]
+    space = Adapters(base, ones, load=tensors)
+    made = built(space, (1.0, 1.0))["model.layers.0.a.weight"]
+    assert np.array_equal(made, np.diag([1, 1, 0, 0, 0, 0, 0, 0]))  # not the all-ones block of factors summed apart
+    made = built(space, (0.5, -1.5))["model.layers.0.a.weight"]
+    assert np.array_equal(made, np.diag([0.5, -1.5, 0, 0, 0, 0, 0, 0]))
+
+
+def test_what_adapters_make_is_what_merge_writes(models: list[str], lora: list[str], tmp_path: Path) -> None:
+    space = Adapters(models[0], lora, load=tensors)
+    assert space.low == (-1.5,) * 3
+    draw = np.random.default_rng(2)
+    for _ in range(4):  # of the second on, tensors that no adapter changes are not made again
+        same(tmp_path, space, space.sample(draw))
+    same(tmp_path, space, space.average)
+
+
+# ---- parameters of recipes
+
+
+def test_numbers_choices_steps_and_gradients(models: list[str]) -> None:
+    base, a, b, c = models
+    space = Parameters(
+        {
+            "ties": {
+                a: {"weight": {"search": [0, 1.5]}, "density": {"search": [0.2, 1.0], "step": 0.2}},
+                b: {"density": 1},
+            },
+            "base": base,
+            "lambda": [{"search": [0.5, 1]}, 1.0],
+            "trim": {"choose": ["tensor", "global"]},
+        },
+        load=tensors,
+    )
+    assert [free.name for free in space.free] == [f"ties.{a}.weight", f"ties.{a}.density", "lambda.0", "trim"]
+    assert (space.low, space.high) == ((0, 0, 0.5, 0), (1.5, 4, 1, 1))
+    assert space.whole == {1, 3}
+    assert space.canonical((2.0, 1.4, 0.7, -3.0)) == (1.5, 1.0, 0.7, 0.0)
+    assert list(space.values((1.5, 1.0, 0.7, 1.0)).values()) == [1.5, 0.4, 0.7, "global"]
+    recipe = space.recipe((1.0, 4.0, 0.75, 0.0))
+    assert recipe.parameters == {"lambda": [0.75, 1.0], "trim": "tensor"}
+    assert space.members == {base: base, a: a, b: b}
+    assert not space.experts
+    assert c not in space.members
+
+
+METHODS: list[dict[str, Any]] = [
+    {"ties": {"A": {"weight": {"search": [0, 1]}, "density": 1}, "B": {"density": {"search": [0.1, 1]}}}, "base": "O"},
+    {"dare_ties": ["A", "B", "C"], "base": "O", "density": {"search": [0.1, 1]}, "seed": {"choose": [1, 2, 3]}},
+    {"slerp": ["A", "B"], "t": [{"search": [0, 1]}, {"search": [0, 1]}, {"search": [0, 1]}]},
+    {"task_arithmetic": ["A", "B"], "base": "O", "lambda": {"search": [-1, 2]}},
+    {"della": ["A", "B"], "base": "O", "density": {"search": [0.3, 0.7]}, "epsilon": 0.1},
+    {"expo": ["A"], "base": "O", "alpha": {"search": [-0.5, 0.5]}},
+    {"ties": ["A", "B"], "base": "O", "density": {"search": [0.1, 0.9]}, "trim": "global"},
+    {"model_stock": {"choose": [["A", "B"], ["A", "C"]]}, "base": "O"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("recipe", METHODS, ids=lambda recipe: next(iter(recipe)))
+def test_any_method_in_memory_is_what_merge_writes(models: list[str], tmp_path: Path, recipe: dict[str, Any]) -> None:
+    def named(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {dict(zip("OABC", models, strict=True)).get(key, key): named(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [named(inner) for inner in value]
+        return dict(zip("OABC", models, strict=True)).get(value, value) if isinstance(value, str) else value
+
+    space = Parameters(named(recipe), load=tensors)
+    draw = np.random.default_rng(3)
+    for _ in range(3):
+        same(tmp_path, space, space.sample(draw))
+    for key in (*space.members.values(), space.average):
+        if key is not None:
+            same(tmp_path, space, key)
+
+
+def test_routes_of_layers(models: list[str], tmp_path: Path) -> None:
+    _, a, _, c = models
+    either = {"choose": [a, c]}
+    space = Parameters(
+        {
+            "merge_method": "passthrough",
+            "slices": [
+                {"sources": [{"model": either, "layer_range": [0, 1]}]},
+                {"sources": [{"model": either, "layer_range": {"choose": [[0, 1], [1, 2], [2, 3]]}}]},
+                {"choose": [{"sources": [{"model": c, "layer_range": [1, 3]}]}, None]},
+            ],
+        },
+        load=tensors,
+    )
+    held = {name: content(Path(name)) for name in (a, c)}
+    made = built(space, (1.0, 0.0, 2.0, 1.0))
+    assert sorted(name for name in made if "layers" in name) == ["model.layers.0.a.weight", "model.layers.1.a.weight"]
+    assert np.array_equal(made["model.layers.0.a.weight"], held[c]["model.layers.0.a.weight"])
+    assert np.array_equal(made["model.layers.1.a.weight"], held[a]["model.layers.2.a.weight"])
+    assert len(built(space, (0.0, 0.0, 0.0, 0.0))) == 6
+    for point in ((1.0, 0.0, 2.0, 1.0), (0.0, 1.0, 1.0, 0.0)):
+        same(tmp_path, space, point)
+    wanted = built(space, (1.0, 1.0, 1.0, 0.0))
+
+    def score(found: Mapping[str, np.ndarray]) -> float:
+        if found.keys() != wanted.keys():
+            return -1e3
+        return -float(sum(abs(values - wanted[name]).sum() for name, values in found.items()))
+
+    best = search(space, score, "coordinate", evaluations=24)
+    assert best.score == 0
+    assert best.values["slices.1.sources.0.layer_range"] == [1, 2]
+    if _cma():
+        assert search(space, score, "evolution", evaluations=24, seed=2).score == 0  # there are but 24
+
+
+def _cma() -> bool:
+    return pytest.importorskip("cma") is not None
+
+
+def test_greedy_soups_need_weights(models: list[str]) -> None:
+    space = Parameters({"linear": {models[0]: {"weight": {"search": [0, 1]}}, models[1]: 1}}, load=tensors)
+    with pytest.raises(InputError, match="Use `Mixture`"):
+        search(space, lambda made: 0.0, "greedy_soup")
+
+
+def test_a_recipe_file(models: list[str], tmp_path: Path) -> None:
+    (tmp_path / "near").symlink_to(models[1])
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"slerp: [near, {models[0]}]\nt: {{search: [0, 1]}}\n")
+    space = Parameters(path, load=tensors)
+    assert space.names == ("t",)
+    assert built(space, (0.5,)).keys() == SHAPES.keys()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "error", "said"),
+    [
+        ({"linear": ["A", "O"]}, InputError, "nothing is left free"),
+        ({"linear": ["A", "O"], "normalize": {"search": [1]}}, InputError, "normalize: 'search' takes"),
+        ({"slerp": ["A", "O"], "t": {"search": [1, 0]}}, InputError, "t: 1 is not below 0"),
+        ({"slerp": ["A", "O"], "t": {"search": ["x", 0]}}, InputError, "'search' takes"),
+        ({"slerp": ["A", "O"], "t": {"search": [0, 1], "step": 2}}, InputError, "a step is above 0"),
+        ({"slerp": ["A", "O"], "t": {"choose": [1]}}, InputError, "two values at least"),
+        ({"slarp": ["A", "O"], "t": {"search": [0, 1]}}, ConfigError, "Did you mean 'slerp'"),
+        ({"slerp": ["A", "./nowhere"], "t": {"search": [0, 1]}}, InputError, "there is no model"),
+        ({"slerp": [{"search": [0, 1]}] * 1001}, InputError, "1,001 places"),
+    ],
+)
+def test_recipes_that_cannot_be_searched(models: list[str], recipe: dict[str, Any], error: type, said: str) -> None:
+    filled = json.loads(json.dumps(recipe).replace('"A"', json.dumps(models[1])).replace('"O"', json.dumps(models[0])))
+    with pytest.raises(error, match=said):
+        Parameters(filled, load=tensors)
+
+
+def test_spaces_are_told_apart(models: list[str], lora: list[str]) -> None:
+    spaces = [
+        Mixture(models, load=tensors), Mixture(models[1:], models[0], load=tensors), Mixture(models[:3], load=tensors),
+        Mixture(models, load=tensors, high=2.0), Adapters(models[0], lora, load=tensors),
+        Parameters({"slerp": models[:2], "t": {"search": [0, 1]}}, load=tensors),
+        Parameters({"slerp": models[1:3], "t": {"search": [0, 1]}}, load=tensors),
+    ]  # fmt: skip
+    assert len({space.identity for space in spaces}) == len(spaces)
+    assert Mixture(models, load=tensors).identity == spaces[0].identity
