@@ -1,6 +1,7 @@
 """What searching for merges finds on the pocket models, and what a search costs beside its scoring.
 
-    python tests/benchmarks/search.py [-n 400] [--dev 100] [--evaluations 40] [--seed 1] [--speed | --accuracy] [--quick] [--json]
+    python tests/benchmarks/search.py [-n 400] [--dev 100] [--evaluations 40] [--seed 1]
+                                      [--speed | --accuracy] [--quick] [--json]
 
 Accuracy: every search over merges of the four specialists, guided by a dev set alone, then reported on fresh problems
 that no search has seen: Wilson's 95% intervals, and paired differences to the best single model (best on the dev set),
@@ -8,7 +9,7 @@ to the plain average and to a random search of as many evaluations. The speciali
 that merging them is expected to lose; what is shown is shown either way.
 
 Speed: evaluations per minute and CPU seconds of a whole search (candidates built, history synced to disk) beside the
-same candidates, built beforehand, scored by the same function in the same way; in turns, medians. Aim: at most 20% more.
+same candidates, built beforehand, scored by the same function in the same way; in turns, medians. Aim: 20% at most.
 """
 
 from __future__ import annotations
@@ -185,11 +186,9 @@ def signed(found: Interval) -> str:
 def report(data: dict[str, Any]) -> None:
     if "accuracy" in data:
         made = data["accuracy"]
-        print(f"{made['problems']} fresh problems, dev set of {made['dev']}, at most {made['budget']} evaluations, seed "
-              f"{made['seed']}; in %, 95% intervals\n")  # fmt: skip
-        print(
-            "| | fresh | minus best single | minus average | minus random | dev: found / single / average / random | n |"
-        )
+        print(f"{made['problems']} fresh problems, dev set of {made['dev']}, at most {made['budget']} evaluations, "
+              f"seed {made['seed']}; in %, 95% intervals\n")  # fmt: skip
+        print("| | fresh | minus best single | minus average | minus random | dev: found/single/average/random | n |")
         print("|---|---|---|---|---|---|---|")
         for name, row in made["members"].items():
             print(f"| {name} | {shown(row)} | | | | | |")
@@ -206,7 +205,8 @@ def report(data: dict[str, Any]) -> None:
         made = data["speed"]
         print(f"{made['candidates']} candidates scored on {made['problems']} problems, medians of {made['repeats']}\n")
         print(
-            "| | evaluations / min | scoring alone / min | more wall | more CPU | building, CPU ms |\n|---|---|---|---|---|---|"
+            "| | evaluations / min | scoring alone / min | more wall | more CPU | building, CPU ms |\n|---|"
+            + "---|" * 5
         )
         for name, row in made["rows"].items():
             print(f"| {name} | {row['evaluations per minute']:.0f} | {row['scorings per minute']:.0f} | "

@@ -167,8 +167,9 @@ async def search_async(
         asks = chosen.make(space, np.random.default_rng([seed, 0]), **settled)
         phase = await evaluator.run("search", asks, evaluations, seconds)
         if all(trial.error is not None for trial in phase.trials):
-            raise InputError(f"none of {len(phase.trials)} candidates could be scored; the first: "
-                             f"{phase.trials[0].error}", hint="See that the score takes what the space makes.")  # fmt: skip
+            why = phase.trials[0].error
+            raise InputError(f"none of {len(phase.trials)} candidates could be scored; the first: {why}",
+                             hint="See that the score takes what the space makes.")  # fmt: skip
         penalty = chosen.penalty
 
         def worth(trial: Trial) -> float:
