@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,41 +11,11 @@ import numpy as np
 from agora.errors import InputError
 from agora.weight.checkpoint import Checkpoint
 from agora.weight.dtypes import Floats
+from agora.weight.methods.lora import Factors
 from agora.weight.sources import BlockSource, FileSource, Scratch, Source
 
 _KEY = re.compile(r"^(?:base_model\.model\.)?(.+)\.(lora_A|lora_B|lora_embedding_A|lora_embedding_B)(?:\.weight)?$")
 _REFUSED = {"use_dora": "DoRA", "use_qalora": "QA-LoRA", "lora_bias": "biases of its own"}
-
-
-@dataclass(frozen=True)
-class Factors:
-    """The two factors of one module's change: scaling * b @ a.
-
-    Attributes:
-        a: (rank, inputs).
-        b: (outputs, rank).
-        scaling: alpha / rank, or alpha / sqrt(rank) of rank-stabilised LoRA.
-        transposed: the weight is stored as (inputs, outputs).
-    """
-
-    a: Floats
-    b: Floats
-    scaling: float
-    transposed: bool = False
-
-    def rows(self, first: int, count: int) -> Floats:
-        """Rows of the change of the weight."""
-        if self.transposed:
-            made: Floats = self.a[:, first : first + count].T @ self.b.T
-        else:
-            made = self.b[first : first + count] @ self.a
-        return made * self.scaling
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Of the weight."""
-        shape = (self.b.shape[0], self.a.shape[1])
-        return shape[::-1] if self.transposed else shape
 
 
 class Adapter:
@@ -69,6 +39,8 @@ class Adapter:
         if self.config.get("bias", "none") != "none":
             raise InputError(f"{folder}: an adapter that trains biases cannot be merged exactly.")
         self._keys: dict[str, dict[str, str]] = {}
+        self._last: dict[str, Factors] = {}
+        self._lock = threading.Lock()
         self.saved: dict[str, str] = {}  # whole tensors that the adapter brings along, by the name in the base
         for key in self.checkpoint:
             found = _KEY.match(key)
@@ -92,25 +64,52 @@ class Adapter:
         Raises:
             InputError: if they do not fit each other.
         """
+        (first, second), scaling = self._fit(module)
+        transposed = "lora_embedding_A" in self._keys[module] or bool(self.config.get("fan_in_fan_out"))
+        return Factors(self.checkpoint.tensor(first), self.checkpoint.tensor(second), scaling, transposed)
+
+    def shape(self, module: str) -> tuple[int, ...]:
+        """Of the weight that a module's factors change; they are not read.
+
+        Raises:
+            InputError: if they do not fit each other.
+        """
+        (first, second), _ = self._fit(module)
+        shape = (self.checkpoint.entries[second].shape[0], self.checkpoint.entries[first].shape[1])
+        turned = "lora_embedding_A" in self._keys[module] or bool(self.config.get("fan_in_fan_out"))
+        return shape[::-1] if turned else shape
+
+    def _fit(self, module: str) -> tuple[tuple[str, str], float]:
+        """Names of the factors, and the scaling of their product."""
         keys = self._keys[module]
-        embedding = "lora_embedding_A" in keys
-        a = self.checkpoint.tensor(keys["lora_embedding_A" if embedding else "lora_A"])
-        b = self.checkpoint.tensor(keys["lora_embedding_B" if embedding else "lora_B"])
-        if a.ndim != 2 or b.ndim != 2 or b.shape[1] != a.shape[0]:
+        kind = "lora" if "lora_A" in keys else "lora_embedding"
+        first, second = keys[f"{kind}_A"], keys[f"{kind}_B"]
+        a, b = self.checkpoint.entries[first].shape, self.checkpoint.entries[second].shape
+        if len(a) != 2 or len(b) != 2 or b[1] != a[0]:
             raise InputError(f"{self.folder}: the factors of '{module[:80]}' do not fit each other.")
-        rank = self._pattern("rank_pattern", module, self.config.get("r") or a.shape[0])
-        alpha = self._pattern("alpha_pattern", module, self.config.get("lora_alpha") or rank)
-        if rank != a.shape[0] or rank < 1:
-            raise InputError(f"{self.folder}: '{module[:80]}' has rank {a.shape[0]}, its configuration says {rank:g}.")
-        scaling = alpha / rank**0.5 if self.config.get("use_rslora") else alpha / rank
-        return Factors(a, b, scaling, embedding or bool(self.config.get("fan_in_fan_out")))
+        try:
+            rank = self._pattern("rank_pattern", module, self.config.get("r") or a[0])
+            alpha = self._pattern("alpha_pattern", module, self.config.get("lora_alpha") or rank)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"{self.folder}: ranks or alphas in adapter_config.json are no numbers.") from error
+        if rank != a[0] or rank < 1:
+            raise InputError(f"{self.folder}: '{module[:80]}' has rank {a[0]}, its configuration says {rank:g}.")
+        return (first, second), alpha / rank**0.5 if self.config.get("use_rslora") else alpha / rank
 
     def _pattern(self, key: str, module: str, default: float) -> float:
-        patterns = self.config.get(key) or {}
-        for pattern, value in patterns.items():
+        for pattern, value in (self.config.get(key) or {}).items():
             if module == pattern or module.endswith(f".{pattern}"):
                 return float(value)
         return float(default)
+
+    def _kept(self, module: str) -> Factors:
+        """The same, of which the last few are kept: a tensor is made in blocks of rows."""
+        with self._lock:
+            if module not in self._last:
+                while len(self._last) >= 8:
+                    del self._last[next(iter(self._last))]
+                self._last[module] = self.factors(module)
+            return self._last[module]
 
     def changed(self) -> set[str]:
         """Names of the tensors of a base that it changes."""
@@ -132,13 +131,13 @@ class Adapter:
         module = name.removesuffix(".weight")
         if module not in self._keys or not name.endswith(".weight"):
             return plain
-        factors = self.factors(module)
-        if factors.shape != plain.shape:
-            raise InputError(f"{label}: the adapter's change of '{name[:80]}' is {factors.shape}, "
+        if self.shape(module) != plain.shape:
+            raise InputError(f"{label}: the adapter's change of '{name[:80]}' is {self.shape(module)}, "
                              f"the tensor {plain.shape}.")  # fmt: skip
         scratch = Scratch()
 
         def make(first: int, count: int) -> Floats:
+            factors = self._kept(module)
             out = np.empty(count * plain.shape[1], np.float64 if plain.dtype == "F64" else np.float32)
             plain.read(first * plain.shape[1], out, scratch)
             rows: Floats = out.reshape(count, -1)

@@ -160,8 +160,10 @@ class Engine:
             for source in job.models[1:]:
                 source.raw(start, other)
                 if not np.array_equal(raw, other):
-                    raise InputError(f"tensor '{job.output.name[:80]}' holds no floats, and {source.label} has others "
-                                     f"than {job.models[0].label}.")  # fmt: skip
+                    raise InputError(
+                        f"tensor '{job.output.name[:80]}' holds {job.output.dtype}, which is copied, and "
+                        f"{source.label} has others than {job.models[0].label}."
+                    )
             self.writer.write(job.output.name, start * size, raw)
             self._count(count)
 

@@ -45,7 +45,7 @@ def small_files(
         if found:
             made[file] = _json({key: value for key, value in found.items() if key not in _CODE})
     made |= tokenizer
-    made["README.md"] = _card(recipe, parents, notes, name).encode()
+    made["README.md"] = card(recipe, list(parents), notes, name).encode()
     made["agora_recipe.yaml"] = recipe.to_yaml().encode()
     return made
 
@@ -78,9 +78,10 @@ def _json(data: Mapping[str, Any]) -> bytes:
     return (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _card(recipe: Recipe, parents: Mapping[str, Parent], notes: Sequence[str], name: str) -> str:
+def card(recipe: Recipe, references: Sequence[str], notes: Sequence[str], name: str) -> str:
+    """A model card: what was merged, how, and what a user should know."""
     method = methods.get(recipe.merge_method)
-    labels = [_plain(parent.label) for parent in parents.values()]
+    labels = [_plain(reference) for reference in references]
     front = {
         "tags": ["merge", "agora"],
         "base_model": [label for label in labels if re.fullmatch(r"[\w.-]+/[\w.-]+", label)],

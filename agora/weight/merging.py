@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agora.errors import InputError
-from agora.weight import folder, plan, tokens
+from agora.weight import adapting, folder, methods, plan, tokens
 from agora.weight.checkpoint import Checkpoint
 from agora.weight.engine import Engine, Progress
 from agora.weight.parents import Parent, find
 from agora.weight.recipe import Recipe, read_recipe
 from agora.weight.vocabulary import Vocabulary
 from agora.weight.writer import SHARD, Writer
+
+VERSION = 1  # of what merges come to: raised when the same recipe gives other bytes
 
 
 @dataclass(frozen=True)
@@ -78,34 +82,105 @@ def merge(
     if (threads is not None and threads < 1) or (chunk is not None and chunk < 1) or shard < 1:
         raise InputError("threads, chunk and shard are at least 1.")
     out = Path(out)
-    parents: dict[str, Parent] = {}
+    with ExitStack() as stack:
+        if methods.get(read.merge_method).needs == "adapter":
+            tensors, size, notes = _adapter(read, out, beside, folders, overwrite, shard, stack)
+        else:
+            options = {"chunk": chunk, "threads": threads, "progress": progress}
+            tensors, size, notes = _model(read, out, beside, folders, overwrite, shard, stack, options)
+    return Report(out, read.merge_method, tensors, size, time.monotonic() - begun, tuple(notes))
+
+
+def content_key(recipe: Recipe | Mapping[str, Any] | Path | str, *, folders: Mapping[str, Path] | None = None) -> str:
+    """What a merge depends on, as 64 hexadecimal digits: the recipe, and its models by name, content, size and time of
+    change of their files. A result kept under it need not be made again. Tensors are sampled, not read.
+
+    Args:
+        recipe: as `merge` takes it.
+        folders: likewise.
+
+    Raises:
+        InputError: if the recipe or a model cannot be read.
+    """
+    beside = Path(recipe).parent if isinstance(recipe, (str, Path)) else None
+    read = read_recipe(recipe)
+    made = hashlib.sha256(f"{VERSION}\0{read.to_yaml()}".encode())
+    adapters = methods.get(read.merge_method).needs == "adapter" and read.base_model is None
+    places: list[Path] = []
+    for reference in read.references():
+        if adapters:
+            places.append(find(reference, beside, folders))
+            continue
+        parent = Parent(reference, beside, folders)
+        made.update(parent.key)
+        places += [parent.folder, *([parent.adapter.folder] if parent.adapter else [])]
+        parent.close()
+    files = {name for name, parameter in methods.get(read.merge_method).parameters.items() if parameter.kind == "file"}
+    for settings in read.settings():
+        named = [settings[name] for name in sorted(files & set(settings))]
+        places += [find(value, beside, folders) for value in named if isinstance(value, str)]
+    for place in places:
+        for path in sorted(place.iterdir()) if place.is_dir() else [place]:
+            if path.is_file():
+                about = path.stat()
+                made.update(f"{path.name}\0{about.st_size}\0{about.st_mtime_ns}\0".encode())
+    return made.hexdigest()
+
+
+Made = tuple[int, int, list[str]]
+Folders = Mapping[str, Path] | None
+
+
+def _parents(recipe: Recipe, beside: Path | None, folders: Folders, stack: ExitStack) -> dict[str, Parent]:
+    parents = {}
+    for reference in recipe.references():
+        parents[reference] = Parent(reference, beside, folders)
+        stack.callback(parents[reference].close)
+    return parents
+
+
+def _model(
+    recipe: Recipe, out: Path, beside: Path | None, folders: Folders, overwrite: bool, shard: int, stack: ExitStack,
+    options: dict[str, Any],
+) -> Made:  # fmt: skip
+    """A merge whose result is a whole model."""
+    parents = _parents(recipe, beside, folders, stack)
+    notes: list[str] = []
+    chosen = tokens.choose(recipe, parents, notes)
+    made = plan.make(recipe, parents, Vocabulary(chosen, parents, recipe.base_model))
+    notes += made.notes
     files: dict[str, Checkpoint] = {}
-    try:
-        for reference in read.references():
-            parents[reference] = Parent(reference, beside, folders)
-        notes: list[str] = []
-        chosen = tokens.choose(read, parents, notes)
-        made = plan.make(read, parents, Vocabulary(chosen, parents, read.base_model))
-        made.notes.extend(notes)
-        for job in made.jobs:
-            for paths in job.files.values():
-                for path in paths:
-                    if path not in files:
-                        files[path] = Checkpoint(find(path, beside, folders))
-        small = folder.small_files(
-            read, parents, layers=made.layers, dtypes=[job.output.dtype for job in made.jobs],
-            vocabulary=None if chosen.ids is None else chosen.rows,
-            tokenizer=chosen.files, notes=made.notes, name=out.name,
-        )  # fmt: skip
-        with Writer(out, [job.output for job in made.jobs], overwrite=overwrite, shard=shard) as writer:
-            engine = Engine(made.jobs, writer, files, seed=read.seed, chunk=chunk, threads=threads, progress=progress)
-            engine.run()
-            for name, content in small.items():
-                writer.text(name, content)
-            writer.finish()
-        return Report(out, read.merge_method, len(made.jobs), writer.total, time.monotonic() - begun, tuple(made.notes))
-    finally:
-        for parent in parents.values():
-            parent.close()
-        for file in files.values():
-            file.close()
+    for path in {path for job in made.jobs for paths in job.files.values() for path in paths}:
+        files[path] = stack.enter_context(Checkpoint(find(path, beside, folders)))
+    outputs = [job.output for job in made.jobs]
+    small = folder.small_files(
+        recipe, parents, layers=made.layers, dtypes=[output.dtype for output in outputs],
+        vocabulary=None if chosen.ids is None else chosen.rows, tokenizer=chosen.files, notes=notes, name=out.name,
+    )  # fmt: skip
+    with Writer(out, outputs, overwrite=overwrite, shard=shard) as writer:
+        Engine(made.jobs, writer, files, seed=recipe.seed, **options).run()
+        for name, content in small.items():
+            writer.text(name, content)
+        writer.finish()
+    return len(outputs), writer.total, notes
+
+
+def _adapter(
+    recipe: Recipe, out: Path, beside: Path | None, folders: Folders, overwrite: bool, shard: int, stack: ExitStack
+) -> Made:
+    """A merge whose result is a LoRA adapter; it is small, and held in memory."""
+    notes: list[str] = []
+    if recipe.merge_method == "lora_extract":
+        factors, config = adapting.extract(recipe, _parents(recipe, beside, folders, stack), notes)
+    else:
+        factors, config = adapting.compose(recipe, beside, folders)
+    made = adapting.outputs(factors, recipe.out_dtype or recipe.dtype)
+    outputs = [output for output, _ in made]
+    with Writer(out, outputs, overwrite=overwrite, shard=shard, single="adapter_model.safetensors") as writer:
+        for output, values in made:
+            writer.write(output.name, 0, adapting.encoded(output, values))
+        writer.text("adapter_config.json", adapting.config_of(factors, config))
+        writer.text("README.md", folder.card(recipe, recipe.references(), notes, out.name))
+        writer.text("agora_recipe.yaml", recipe.to_yaml())
+        writer.finish()
+    return len(outputs), writer.total, notes

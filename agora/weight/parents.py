@@ -85,6 +85,9 @@ class Parent:
         if "+" in reference and not Path(reference).exists() and reference not in (folders or {}):
             path, plus, lora = reference.rpartition("+")
         self.folder = find(path, beside, folders)
+        if (self.folder / "adapter_config.json").exists() and not (self.folder / "config.json").exists():
+            raise InputError(f"{reference} is an adapter alone.",
+                             hint="Write `base+adapter`, or merge adapters with lora_concat or lora_svd.")  # fmt: skip
         self.checkpoint = Checkpoint(self.folder)
         self.adapter = Adapter(find(lora, beside, folders)) if plus else None
         self.config: dict[str, Any] = self.checkpoint.json("config.json")

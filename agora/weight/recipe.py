@@ -26,7 +26,7 @@ class Strict(BaseModel):
 
 def _reference(value: Any) -> Any:
     """mergekit also writes references as mappings: {model: {path: a}, lora: {path: b}}."""
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and "kind" not in value:
         parts = []
         for key in ("model", "lora"):
             part = value.get(key)
@@ -189,15 +189,44 @@ def _load(path: Path) -> Any:
     if len(raw) > MAX_BYTES:
         raise ConfigError(f"the file has {len(raw):,} bytes; a recipe has at most {MAX_BYTES:,}.", file=str(path))
     try:
-        text = raw.decode()
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)) and len(text) > 20_000:
-            raise ConfigError("the file is too large for aliases.", file=str(path))
-        return yaml.safe_load(text)
+        data = yaml.load(raw.decode(), _Loader)
+        _bounded(data, path)
+        return data
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise ConfigError(f"this is not YAML: {error.problem}.", file=str(path), line=line) from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError, TypeError) as error:
         raise ConfigError("this is not YAML.", file=str(path)) from error
+
+
+class _Loader(yaml.SafeLoader):
+    """In which no key stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.MarkedYAMLError(problem=f"'{key.value[:40]}' stands twice", problem_mark=key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else "")
+        return super().construct_mapping(node, deep)
+
+
+def _bounded(data: Any, path: Path) -> None:
+    """See that aliases do not make it more than it can be."""
+    sizes: dict[int, int] = {}
+
+    def size(value: Any, depth: int) -> int:
+        if depth > 30:
+            raise ConfigError("a recipe is not so deeply nested.", file=str(path))
+        if not isinstance(value, (dict, list)):
+            return 1
+        if id(value) not in sizes:
+            inner = value.values() if isinstance(value, dict) else value
+            sizes[id(value)] = 1 + sum(size(item, depth + 1) for item in inner)
+        return sizes[id(value)]
+
+    if size(data, 0) > 50_000:
+        raise ConfigError("the file is too large once its aliases are expanded.", file=str(path))
 
 
 def _spelled_out(data: Mapping[str, Any], file: str | None) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from agora.weight.dtypes import Floats
 
 SMALL = 1 << 18  # elements that are simply held
 HELD = 1 << 22  # elements held at most
-SAMPLE = 128  # places at which a sample is taken
-RUN = 512  # elements taken at each
+SAMPLE = 64  # places at least at which a sample is taken
+RUN = 1024  # elements taken at each
+MOST = 1 << 23  # elements of a sample at most
 
 Pieces = Iterable[tuple[int, Sequence[Floats]]]
 
@@ -84,9 +85,11 @@ def _brackets(
 ) -> list[tuple[float, float]]:
     if size <= SMALL:
         return [(-1.0, float("inf"))] * len(wanted)
-    step = size // SAMPLE
+    # so many that what lies in the bracket, at most 8 / sqrt(sample) of all, can be held
+    places = min(max(SAMPLE, int((16 * size / HELD) ** 2) // RUN), MOST // RUN, max(SAMPLE, size // (8 * RUN)))
+    step = size // places
     taken: list[list[Floats]] = [[] for _ in wanted]
-    for place in range(SAMPLE):
+    for place in range(places):
         found = sample(place * step, RUN)
         for held, i in zip(taken, wanted, strict=True):
             held.append(np.array(found[i]))

@@ -65,6 +65,12 @@ class Chunk:
             raise ValueError(f"there is no {parameter} of model {i}")
         return self._read(source, (parameter, i))
 
+    def drop(self, values: Floats, mask: NDArray[np.bool_]) -> None:
+        """Set those to 0, in place, that a mask does not keep."""
+        factor = self.scratch("factor")
+        np.copyto(factor, mask)  # faster than to multiply with truth values
+        np.multiply(values, factor, out=values)
+
     def scratch(self, key: Any, dtype: Any = None) -> NDArray[Any]:
         """A buffer as long as the chunk, of the working type unless another is asked for; its content is not."""
         return self.of.scratch.take(key, self.size, dtype or self.of.dtype)

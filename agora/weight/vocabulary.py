@@ -131,7 +131,7 @@ class Vocabulary(Rows):
         def make(first: int, count: int) -> Floats:
             out = np.zeros((count, columns), kind)
             mine = own[first : first + count]
-            breaks = np.flatnonzero(np.diff(mine) != 1) + 1
+            breaks = np.flatnonzero((np.diff(mine) != 1) | (mine[:-1] < 0)) + 1
             for run in np.split(np.arange(count), breaks):
                 if mine[run[0]] >= 0:
                     read(plain, int(mine[run[0]]), out[run[0] : run[-1] + 1].reshape(-1))

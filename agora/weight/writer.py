@@ -64,7 +64,7 @@ class Writer:
         shard: int = SHARD,
         single: str = "model.safetensors",
     ) -> None:
-        self.out = out
+        self.out, self.overwrite = out, overwrite
         self.total = sum(tensor.bytes for tensor in tensors)
         if out.exists() and not overwrite and not (out.is_dir() and not any(out.iterdir())):
             raise InputError(f"{out} is there already.", hint="Give another folder, or overwrite it on purpose.")
@@ -171,6 +171,9 @@ class Writer:
             _sync(self.folder)
             old = self.out.parent / f".{self.out.name}.{os.getpid()}.old"
             if self.out.exists():
+                if not self.overwrite and any(self.out.iterdir()):
+                    self.abandon()
+                    raise InputError(f"{self.out} has come to be while it was merged.", hint="Give another folder.")
                 self.out.rename(old)
             try:
                 self.folder.rename(self.out)

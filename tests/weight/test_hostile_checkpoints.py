@@ -291,3 +291,15 @@ def test_shards_of_the_output(tmp_path: Path) -> None:
     assert small.content(tmp_path / "out")["t6"].tolist() == [6.0] * 100
     index = json.loads((tmp_path / "out" / "model.safetensors.index.json").read_text())
     assert index["metadata"]["total_size"] == 2800
+
+
+def test_what_comes_to_be_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    a = small.model(tmp_path / "a", {"w": [1.0]})
+
+    def other(done: int, total: int) -> None:
+        small.model(tmp_path / "out", {"w": [7.0]})
+
+    with pytest.raises(InputError, match="come to be"):
+        merge({"passthrough": str(a)}, tmp_path / "out", progress=other)
+    assert small.content(tmp_path / "out")["w"].tolist() == [7.0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "out"]

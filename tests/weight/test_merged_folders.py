@@ -12,7 +12,7 @@ import small
 import yaml
 
 from agora.models.pocket import WEIGHTS, network
-from agora.weight import merge, read_recipe
+from agora.weight import content_key, merge, read_recipe
 
 POCKET = ["pocket:sum", "pocket:mul", "pocket:sort", "pocket:mod"]
 
@@ -104,3 +104,14 @@ def test_a_merge_can_be_waited_for_in_a_thread(tmp_path: Path) -> None:
 
     anyio.run(work)
     assert (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_the_key_of_a_merge(tmp_path: Path) -> None:
+    a = small.model(tmp_path / "a", {"w": [1.0]})
+    first = content_key({"linear": [str(a)]})
+    assert first == content_key({"merge_method": "linear", "models": [{"model": str(a)}]})
+    assert first != content_key({"linear": {str(a): 2}})
+    assert first != content_key({"linear": [str(a)], "seed": 1})
+    small.file(a / "model.safetensors", {"w": [2.0]})
+    assert first != content_key({"linear": [str(a)]})
+    assert len(first) == 64

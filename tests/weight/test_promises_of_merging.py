@@ -132,7 +132,7 @@ def test_integers_are_copied_and_must_agree(tmp_path: Path) -> None:
         assert held.entries["flag"].dtype == "BOOL"
         assert held.tensor("w").tolist() == [2.0]
     other = small.model(tmp_path / "c", first | {"ids": [1, 2, 4]}, kinds)
-    with pytest.raises(InputError, match="'ids' holds no floats"):
+    with pytest.raises(InputError, match="'ids' holds I64, which is copied"):
         merge({"linear": [str(a), str(other)]}, tmp_path / "none")
     assert not (tmp_path / "none").exists()
 

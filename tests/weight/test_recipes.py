@@ -16,6 +16,7 @@ from agora.weight import METHODS, merge, read_recipe
 from agora.weight.methods.registry import Parameter
 from agora.weight.settings import Filtered, evaluate
 
+BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10))
 T = Parameter("t", "float", False, None, True)
 
 
@@ -96,8 +97,12 @@ def test_what_is_wrong_is_said(given: dict[str, Any], wanted: str) -> None:
 
 
 def test_files_that_are_no_recipes(tmp_path: Path) -> None:
-    for content, wanted in (("a: [", "not YAML"), ("- a", "a recipe is a mapping"), ("", "a recipe is a mapping"),
-                            ("x: !!python/object:os.system {}", "not YAML")):  # fmt: skip
+    cases = (
+        ("a: [", "not YAML"), ("- a", "a recipe is a mapping"), ("", "a recipe is a mapping"),
+        ("x: !!python/object:os.system {}", "not YAML"), ("linear: [a]\nlinear: [b]", "stands twice"),
+        (BOMB, "aliases are expanded"), ("&a [*a]", "nested"), ("[" * 200, "not YAML|nested"),
+    )  # fmt: skip
+    for content, wanted in cases:
         (tmp_path / "r.yaml").write_text(content)
         with pytest.raises(ConfigError, match=wanted) as raised:
             read_recipe(tmp_path / "r.yaml")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agora.weight.methods import averages, regmean, spheres, stock, tasks
+from agora.weight.methods import averages, lora, regmean, spheres, stock, tasks
 from agora.weight.methods.registry import METHODS, Copy, Each, EachFile, Method, Plan, Rows, Whole, each, get, method
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "averages",
     "each",
     "get",
+    "lora",
     "method",
     "regmean",
     "spheres",

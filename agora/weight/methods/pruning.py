@@ -20,7 +20,7 @@ def masked(keep: Keep) -> Prune:
     def prune(chunk: Chunk, i: int, delta: Floats) -> None:
         mask = keep(chunk, i, delta)
         if mask is not None:
-            np.multiply(delta, mask, out=delta)
+            chunk.drop(delta, mask)
 
     return prune
 
@@ -46,16 +46,18 @@ def cuts_everywhere(x: Tensors, density: Sequence[float]) -> list[Cut]:
         if any(len(one.models) != k for one in every):
             raise InputError("`trim: global` needs the same models in every tensor.", hint="Use `trim: tensor`.")
         starts = np.array([one.place for one in every])
+        widest = np.result_type(*(one.dtype for one in every))  # bits are compared, so they must be of one type
 
         def pieces() -> Iterator[tuple[int, list[Floats]]]:
             for one in every:
                 for block in one.blocks():
-                    yield one.place + block.start, _magnitudes(block, k)
+                    yield one.place + block.start, [m.astype(widest, copy=False) for m in _magnitudes(block, k)]
 
         def sample(start: int, n: int) -> list[Floats]:
             one = every[int(np.searchsorted(starts, start, "right")) - 1]
             first = start - one.place
-            return _magnitudes(Chunk(one, first, min(n, one.size - first)), k)
+            found = _magnitudes(Chunk(one, first, min(n, one.size - first)), k)
+            return [m.astype(widest, copy=False) for m in found]
 
         return largest(size, [count_of(d, size) for d in density], pieces, sample)
 
@@ -131,7 +133,7 @@ def at_random(x: Tensors, density: Sequence[float], rescale: str | bool) -> Prun
     def prune(chunk: Chunk, i: int, delta: Floats) -> None:
         mask = keep(chunk, i, delta)
         if mask is not None:
-            np.multiply(delta, mask, out=delta)
+            chunk.drop(delta, mask)
             np.multiply(delta, scale[i], out=delta)
 
     return prune
@@ -164,7 +166,7 @@ def at_random_by_size(x: Tensors, density: Sequence[float], epsilon: Sequence[fl
         mask = keep(chunk, i, delta)
         if mask is None:
             return
-        np.multiply(delta, mask, out=delta)
+        chunk.drop(delta, mask)
         if rule == "p" and density[i] > 0:
             factor = 1 / density[i] if epsilon[i] == 0 else (1 / chances[i]).astype(x.dtype)
             np.multiply(delta, factor, out=delta)

@@ -15,7 +15,7 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from agora.errors import InputError
 from agora.weight.dtypes import Floats
@@ -44,7 +44,8 @@ class Copy:
 
 
 Plan: TypeAlias = Kernel | Rows | Whole | Copy
-Needs = Literal["chunk", "stats", "row", "matrix", "data"]
+F = TypeVar("F", bound=Callable[..., Any])
+Needs = Literal["chunk", "stats", "row", "matrix", "data", "adapter"]
 
 
 class Each(tuple[Any, ...]):
@@ -103,7 +104,13 @@ class Parameter:
         raise InputError(f"'{self.name}' is {kind}, not {str(value)[:40]!r}.")
 
 
-_RANGES = {"density": (0.0, 1.0), "gamma": (0.0, 1.0), "epsilon": (0.0, 1.0), "max_iter": (1.0, 1e6)}
+_RANGES = {
+    "rank": (1.0, 1e6),
+    "density": (0.0, 1.0),
+    "gamma": (0.0, 1.0),
+    "epsilon": (0.0, 1.0),
+    "max_iter": (1.0, 1e6),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +121,8 @@ class Method:
         name: as recipes write it.
         make: the function.
         needs: 'chunk' reads every tensor once; 'stats' twice, the first time for sums or thresholds; 'row' needs memory
-            for a row; 'matrix' for a whole tensor; 'data' needs files that were made with data.
+            for a row; 'matrix' for a whole tensor; 'data' needs files that were made with data; 'adapter' makes a LoRA
+            adapter: its function is given a module's factors, or what is to be factored, and returns factors.
         base: whether it needs a base: 'required', 'optional', or 'none', where one counts as one more model.
         least: number of models, the base not counted.
         most: likewise; None is any.
@@ -124,7 +132,7 @@ class Method:
     """
 
     name: str
-    make: Callable[..., Plan]
+    make: Callable[..., Any]
     needs: Needs
     base: Literal["required", "optional", "none"]
     least: int
@@ -151,14 +159,14 @@ def method(
     least: int = 1,
     most: int | None = None,
     symmetric: bool = True,
-) -> Callable[[Callable[..., Plan]], Callable[..., Plan]]:
+) -> Callable[[F], F]:
     """Register a function as a method under these names; see `Method`.
 
     Raises:
         ValueError: if a name is taken, or a parameter has no type that is known.
     """
 
-    def register(make: Callable[..., Plan]) -> Callable[..., Plan]:
+    def register(make: F) -> F:
         parameters = {}
         for raw in list(inspect.signature(make).parameters.values())[1:]:
             kind = str(raw.annotation).split(" | ")[0]

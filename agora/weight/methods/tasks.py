@@ -123,7 +123,7 @@ def ties(
     elected, + where that is 0; those of that sign are averaged.
 
     Kept are exactly `density` times as many as there are, rounded down, at least one; of equal ones at the threshold
-    the first in the tensor (mergekit: as its unstable sort has it; the authors' code: all of them). The average is divided
+    the first in the tensor (mergekit: as its unstable sort has it; the authors': all). The average is divided
     by the sum of the weights that agree, as in mergekit; PEFT elects on unweighted differences and divides by their
     count.
 
