@@ -132,14 +132,14 @@ def test_a_score_that_says_what_it_is_is_held_to_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["{}\n", "hello\n", '{"format": "other"}\n', "[]\n", "null\n", "\x00\n"],
+    ["hello", "\xff\xfe", "{}\n", "hello\n", '{"format": "other"}\n', "[]\n", "null\n", "\x00\n"],
 )
 def test_what_is_no_history_is_refused_and_left(tmp_path: Path, content: str) -> None:
     path = tmp_path / "h.jsonl"
-    path.write_text(content)
+    path.write_bytes(content.encode("latin-1"))
     with pytest.raises(InputError, match="line 1: this is no history of a search"):
         run(path)
-    assert path.read_text() == content
+    assert path.read_bytes() == content.encode("latin-1")
 
 
 @pytest.mark.parametrize(

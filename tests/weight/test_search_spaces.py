@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -111,11 +112,14 @@ def test_buffers_are_used_again_and_never_while_a_candidate_lives(models: list[s
     free_two()
 
 
-def test_parents_are_read_once(models: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parents_are_read_once(models: list[str], lora: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     space = Mixture(models[1:], models[0], load=tensors)
     built(space, (0.5, 0.5, 0.0))
+    lora_space = Adapters(models[0], lora, load=tensors)
+    built(lora_space, (0.5, 0.5, 0.0))
     monkeypatch.setattr("os.preadv", lambda *given: pytest.fail("read again"))
     built(space, (0.25, 0.5, 0.5))
+    built(lora_space, (0.25, 0.5, 0.5))
 
 
 def test_identical_models_are_a_fixed_point_of_every_swarm(models: list[str], tmp_path: Path) -> None:
@@ -236,6 +240,28 @@ def test_what_adapters_make_is_what_merge_writes(models: list[str], lora: list[s
     same(tmp_path, space, space.average)
 
 
+def test_factors_summed_apart_are_what_merge_writes_as_an_adapter(
+    models: list[str], lora: list[str], tmp_path: Path
+) -> None:
+    space = Adapters(models[0], lora, how="separate", load=tensors)
+    draw = np.random.default_rng(2)
+    for i in range(3):
+        point = space.sample(draw)
+        merge(space.recipe(point), tmp_path / f"adapter{i}")
+        merge({"passthrough": [f"{models[0]}+{tmp_path / f'adapter{i}'}"], "out_dtype": "float32"}, tmp_path / f"{i}")
+        made = built(space, point)
+        for name, values in content(tmp_path / f"{i}").items():
+            assert np.allclose(made[name], values, rtol=1e-6, atol=1e-6)
+    eye = np.eye(8, dtype=np.float32)
+    base = model(tmp_path / "base", {"model.layers.0.a.weight": np.zeros((8, 8))})
+    ones = [adapter(tmp_path / f"o{i}", {"model.layers.0.a": (eye[[i]], eye[:, [i]])}, alpha=1) for i in range(2)]
+    crossed = built(Adapters(base, ones, how="separate", load=tensors), (1.0, 1.0))["model.layers.0.a.weight"]
+    assert np.array_equal(crossed[:2, :2], np.ones((2, 2)))  # cross terms
+    squared = built(Adapters(base, ones, how="separate", load=tensors), (0.5, 0.0))["model.layers.0.a.weight"]
+    assert squared[0, 0] == 0.25
+    assert space.identity != Adapters(models[0], lora, load=tensors).identity
+
+
 # ---- parameters of recipes
 
 
@@ -332,7 +358,7 @@ def test_routes_of_layers(models: list[str], tmp_path: Path) -> None:
 
 
 def _cma() -> bool:
-    return pytest.importorskip("cma") is not None
+    return find_spec("cma") is not None
 
 
 def test_greedy_soups_need_weights(models: list[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import anyio
@@ -270,11 +271,7 @@ def test_failures_count_as_the_worst_and_are_recorded() -> None:
 
 
 def _cma() -> bool:
-    try:
-        __import__("cma")
-    except (ImportError, UserWarning):
-        return "cma" in __import__("sys").modules
-    return True
+    return find_spec("cma") is not None
 
 
 def test_if_nothing_can_be_scored_that_is_an_error_soon() -> None:

@@ -42,6 +42,7 @@ class Merged:
         layers: number of layers, where the recipe's slices say so.
         identity: differs where the tensors may.
         name: what users call it.
+        rows: of its vocabulary, where that is not the donor's.
     """
 
     tensors: Mapping[str, NDArray[Any]]
@@ -50,6 +51,7 @@ class Merged:
     layers: int | None
     identity: str
     name: str
+    rows: int | None = None
 
     @property
     def donor(self) -> Parent:
@@ -59,9 +61,7 @@ class Merged:
     @property
     def config(self) -> dict[str, Any]:
         """Its config.json."""
-        chosen = tokens.choose(self.recipe, self.parents, [])
-        rows = None if chosen.ids is None else chosen.rows
-        return folder._config(self.donor.config, self.layers, ["F32"], rows, [])
+        return folder._config(self.donor.config, self.layers, ["F32"], self.rows, [])
 
 
 class Held(Checkpoint):
@@ -137,6 +137,7 @@ class Bench:
         self._parents: dict[str, Parent] = {}
         self._held: dict[Path, Held] = {}
         self._files: dict[str, Checkpoint] = {}
+        self._chosen: dict[tuple[object, ...], tokens.Chosen] = {}
         self._lock = threading.Lock()
         self._free: list[Buffers] = []
         self.constant: frozenset[str] = frozenset()  # tensors that are the same in every candidate
@@ -153,6 +154,9 @@ class Bench:
             if made.folder not in self._held:
                 self._held[made.folder] = Held(made.folder)
             made.checkpoint = self._held[made.folder]
+            if made.adapter is not None:
+                made.adapter.checkpoint.close()
+                made.adapter.checkpoint = Held(made.adapter.folder)
             self._parents[reference] = made
         return self._parents[reference]
 
@@ -170,7 +174,7 @@ class Bench:
         wide = recipe.model_copy(update={"out_dtype": "float32"})
         with self._lock:
             parents = {reference: self.parent(reference) for reference in wide.references()}
-            chosen = tokens.choose(wide, parents, [])
+            chosen = self._tokenizer(wide, parents)
             made = plan.make(wide, parents, Vocabulary(chosen, parents, wide.base_model))
             for job in made.jobs:
                 for paths in job.files.values():
@@ -190,7 +194,16 @@ class Bench:
                 buffers.filled.clear()
                 self._free.append(buffers)
                 raise
-        return Merged(buffers.arrays, recipe, parents, made.layers, identity, name), buffers
+        rows = None if chosen.ids is None else chosen.rows
+        return Merged(buffers.arrays, recipe, parents, made.layers, identity, name, rows), buffers
+
+    def _tokenizer(self, recipe: Recipe, parents: Mapping[str, Parent]) -> tokens.Chosen:
+        """Of a recipe; found once for all that ask for the same of the same models, as vocabularies can be large."""
+        asked = recipe.model_dump_json(include={"tokenizer", "tokenizer_source", "chat_template", "base_model"})
+        key = (*parents, asked, recipe.merge_method == "passthrough")
+        if key not in self._chosen:
+            self._chosen[key] = tokens.choose(recipe, parents, [])
+        return self._chosen[key]
 
     def release(self, buffers: Buffers) -> None:
         """Take buffers back."""

@@ -142,7 +142,7 @@ class Evaluator:
                 if self._waits:
                     found: Any = self.score(made)
                 else:
-                    found = await anyio.to_thread.run_sync(self.score, made)
+                    found = await anyio.to_thread.run_sync(self.score, made, abandon_on_cancel=True)
                 if inspect.isawaitable(found):
                     found = await found
                 score = float(found)

@@ -121,7 +121,7 @@ class Parameters(Merges):
             except InputError as error:  # a choice may not go with the others' first ones
                 failure = failure or error
                 continue
-            if str(methods.get(read.merge_method).needs) == "adapter":
+            if methods.get(read.merge_method).needs == "adapter":
                 raise InputError(f"{read.merge_method} makes an adapter, which is no model.", hint="Use `Adapters`.")
             every |= dict.fromkeys(read.references())
             singles |= dict.fromkeys(_models(read))
