@@ -43,6 +43,7 @@ class Merged:
         identity: differs where the tensors may.
         name: what users call it.
         rows: of its vocabulary, where that is not the donor's.
+        folders: where the parents are, by what the recipe calls them.
     """
 
     tensors: Mapping[str, NDArray[Any]]
@@ -52,6 +53,7 @@ class Merged:
     identity: str
     name: str
     rows: int | None = None
+    folders: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def donor(self) -> Parent:
@@ -161,6 +163,17 @@ class Bench:
         return self._parents[reference]
 
     @property
+    def folders(self) -> dict[str, Path]:
+        """Where the models and adapters are that references mention, by what stands there."""
+        found: dict[str, Path] = {}
+        for reference, parent in self._parents.items():
+            path, plus, adapter = reference.rpartition("+") if parent.adapter else ("", "", "")
+            found[path if plus else reference] = parent.folder
+            if parent.adapter:
+                found[adapter] = parent.adapter.folder
+        return found
+
+    @property
     def size(self) -> int:
         """Bytes of the largest parent in float32."""
         return max((4 * sum(e.size for e in held.entries.values()) for held in self._held.values()), default=0)
@@ -195,7 +208,7 @@ class Bench:
                 self._free.append(buffers)
                 raise
         rows = None if chosen.ids is None else chosen.rows
-        return Merged(buffers.arrays, recipe, parents, made.layers, identity, name, rows), buffers
+        return Merged(buffers.arrays, recipe, parents, made.layers, identity, name, rows, self.folders), buffers
 
     def _tokenizer(self, recipe: Recipe, parents: Mapping[str, Parent]) -> tokens.Chosen:
         """Of a recipe; found once for all that ask for the same of the same models, as vocabularies can be large."""

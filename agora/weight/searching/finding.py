@@ -15,6 +15,7 @@ import anyio
 import numpy as np
 
 from agora.errors import InputError
+from agora.weight.merging import Report, merge
 from agora.weight.recipe import Recipe
 from agora.weight.searching import registry
 from agora.weight.searching.evaluating import Evaluator, Progress, Score
@@ -98,6 +99,20 @@ class Found:
         """
         made = self.space.recipe(self.best.key)
         return made if dtype is None else made.model_copy(update={"out_dtype": dtype})
+
+    def write(self, out: Path | str, *, dtype: str | None = None, **more: Any) -> Report:
+        """Write the best as a checkpoint.
+
+        Args:
+            out: the folder to make.
+            dtype: see `recipe`.
+            more: options of `agora.weight.merge`.
+
+        Raises:
+            InputError: as `recipe` and `merge`.
+        """
+        folders = {**getattr(self.space, "folders", {}), **(more.pop("folders", None) or {})}
+        return merge(self.recipe(dtype), out, folders=folders, **more)
 
 
 async def search_async(

@@ -94,6 +94,11 @@ class Merges:
             raise
         return made, lambda: self._bench.release(buffers)
 
+    @property
+    def folders(self) -> dict[str, Path]:
+        """Where the models are, as `agora.weight.merge` takes it, for recipes whose paths are not relative to here."""
+        return self._bench.folders
+
     def _merged(self, key: Key) -> tuple[Merged, Buffers]:
         return self._bench.build(self.recipe(key), digest(self.identity, key), shown(key))
 
