@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from agora.models.pocket.problems import generate
 from agora.models.scripted import ScriptedModel
 from agora.weight import merge
 from agora.weight.searching import Accuracy, HuggingFace, Likelihood, Mixture, Parameters, search
+from agora.weight.searching.loaders import room
 
 NAMES = ["pocket:sum", "pocket:mul", "pocket:sort", "pocket:mod"]
 PROBLEMS = generate(3, 12, split="train")
@@ -131,6 +133,12 @@ def test_hugging_face_checkpoints_of_other_depth() -> None:
         session = made.session()
         assert np.isfinite(session.forward([(session.new([1, 2, 3]), [])])).all()
         release()
+
+
+def test_as_many_candidates_live_at_a_time_as_memory_allows() -> None:
+    assert room(1 << 60) == 1
+    assert 1 <= room(1) <= (os.cpu_count() or 1)
+    assert Mixture(NAMES, together=3).together == 3
 
 
 # ---- scores

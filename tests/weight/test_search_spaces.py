@@ -199,6 +199,28 @@ def test_what_adapters_make_is_what_merge_writes(models: list[str], lora: list[s
     same(tmp_path, space, space.average)
 
 
+@pytest.mark.parametrize("how", ["swarm", "lorahub", "coordinate"])
+def test_the_weights_of_adapters_are_found(models: list[str], lora: list[str], how: str) -> None:
+    if how == "lorahub":
+        pytest.importorskip("cma")
+    space = Adapters(models[0], lora, load=tensors)
+    # a swarm never leaves the plane of its first particles, on which the weights sum to 1
+    best = (0.625, 0.125, 0.25) if how == "swarm" else (0.75, -0.5, 0.25)
+    target = built(space, best)
+
+    def score(made: Mapping[str, np.ndarray]) -> float:
+        return -float(sum(((values - target[name]) ** 2).sum() for name, values in made.items()))
+
+    options: dict[str, Any] = {"swarm": {"particles": 40}, "lorahub": {"l1": 0}, "coordinate": {"least": 1e-3}}[how]
+    found = search(space, score, how, evaluations=900, **options)
+    assert found.point == pytest.approx(best, abs=0.05 if how == "swarm" else 0.01)
+    assert found.single is not None
+    assert found.random is not None
+    assert found.score > max(found.single.score, found.random.score)
+    assert found.curve == sorted(found.curve)
+    json.dumps(found.summary, allow_nan=False)
+
+
 def test_factors_summed_apart_are_what_merge_writes_as_an_adapter(
     models: list[str], lora: list[str], tmp_path: Path
 ) -> None:

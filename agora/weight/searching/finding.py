@@ -88,6 +88,24 @@ class Found:
             made.append(best)
         return made
 
+    @property
+    def summary(self) -> dict[str, Any]:
+        """All of it as plain data, ready for JSON; what could not be scored is null."""
+
+        def told(trial: Trial | None) -> Any:
+            if trial is None:
+                return None
+            score = trial.score if trial.error is None else None
+            return {"key": trial.key, "score": score} | ({"error": trial.error} if trial.error else {})
+
+        return {
+            "search": self.how, "seed": self.seed, "score": self.score, "values": self.values,
+            "evaluations": self.evaluations, "stopped": self.stopped, "single": told(self.single),
+            "average": told(self.average), "random": told(self.random), "members": list(map(told, self.members)),
+            "curve": [value if math.isfinite(value) else None for value in self.curve],
+            "seconds": self.seconds, "scoring": self.scoring, "notes": list(self.notes),
+        }  # fmt: skip
+
     def recipe(self, dtype: str | None = None) -> Recipe:
         """The best as a recipe for `agora.weight.merge`.
 
@@ -208,13 +226,29 @@ async def search_async(
                      took, evaluator.spent, tuple(notes))  # fmt: skip
 
 
-def search(space: Space, score: Score, how: str = "swarm", **more: Any) -> Found:
+def search(
+    space: Space,
+    score: Score,
+    how: str = "swarm",
+    *,
+    evaluations: int | None = None,
+    seconds: float | None = None,
+    seed: int = 0,
+    history: Path | str | None = None,
+    beside: bool = True,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Found:
     """`search_async` from a script; the arguments are the same. In a notebook: `await search_async(...)`.
 
     Raises:
         RuntimeError: inside a running event loop.
         InputError: as `search_async`.
     """
+    more: dict[str, Any] = {
+        "evaluations": evaluations, "seconds": seconds, "seed": seed, "history": history, "beside": beside,
+        "progress": progress, **options,
+    }  # fmt: skip
     try:
         asyncio.get_running_loop()
     except RuntimeError:
