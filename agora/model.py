@@ -100,7 +100,9 @@ class TokenSession(Protocol):
         """Begin a sequence with a prompt, as the model's `encode` gives it, and give its slot. Nothing is read yet."""
         ...
 
-    def forward(self, batch: Sequence[tuple[int, Sequence[int]]], *, every: bool = False) -> NDArray[np.floating[Any]]:
+    def forward(
+        self, batch: Sequence[tuple[int, Sequence[int]]], *, every: bool = False
+    ) -> NDArray[np.floating[Any]]:
         """Append tokens to sequences; prefill and decoding are the same call.
 
         Args:

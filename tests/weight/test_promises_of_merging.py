@@ -81,6 +81,24 @@ def test_the_same_bytes(method: str, more: dict[str, Any], tmp_path: Path) -> No
     assert len(wanted) == len(weights(tmp_path / "threads"))
 
 
+@pytest.mark.parametrize(
+    ("method", "more"),
+    [
+        ("nuslerp", {"nuslerp_flatten": False}), ("model_stock", {"filter_wise": True}),
+        ("nuslerp", {"nuslerp_flatten": False, "nuslerp_row_wise": True}), ("della", {"density": 0.5, "rescale": "l1"}),
+        ("karcher", {}), ("ties", {"density": 0.3}),
+    ],
+)  # fmt: skip
+def test_the_same_bytes_of_long_rows(method: str, more: dict[str, Any], tmp_path: Path) -> None:
+    draw = np.random.default_rng(4)
+    content = [{"w": draw.standard_normal((31, 9001)).astype(np.float32)} for _ in range(4)]
+    models = [small.model(tmp_path / f"m{i}", content[i]) for i in range(3)]
+    plan = recipe(method, models, small.model(tmp_path / "base", content[3]), more)
+    for name, chunk in (("a", None), ("b", 20_000), ("c", 200_000)):
+        merge(plan, tmp_path / name, chunk=chunk)
+    assert weights(tmp_path / "a") == weights(tmp_path / "b") == weights(tmp_path / "c")
+
+
 def sorted_bytes(folder: Path) -> dict[str, bytes]:
     return {name: small.raw(values, "BF16") for name, values in small.content(folder).items()}
 

@@ -27,6 +27,12 @@ def delta_of(chunk: Chunk, i: int) -> Floats:
     return chunk.delta(i)
 
 
+def row_dots(a: Floats, b: Floats) -> NDArray[np.float64]:
+    """Dot products row by row, in float64; of each row the same whatever rows are beside it."""
+    products = np.multiply(a, b, dtype=np.float64)
+    return np.array([row.sum() for row in products])
+
+
 def on_base(coefficients: Sequence[float]) -> Kernel:
     """A kernel of the base plus the weighted sum of differences to it."""
     return weighted(coefficients, 1 - math.fsum(coefficients))
@@ -92,8 +98,8 @@ def nuslerp(
     def kernel(chunk: Chunk) -> Floats:
         rows = (-1, x.shape[-1])
         a, b = of(chunk, 0).reshape(rows), of(chunk, 1).reshape(rows)
-        aa, bb, ab = (np.einsum("ij,ij->i", p, q, dtype=np.float64) for p, q in ((a, a), (b, b), (a, b)))
-        return _mixed(x, chunk, a, b, _arcs(t, aa, bb, ab, linear)[:, :, None])
+        arcs = _arcs(t, row_dots(a, a), row_dots(b, b), row_dots(a, b), linear)
+        return _mixed(x, chunk, a, b, arcs[:, :, None])
 
     return Rows(kernel)
 

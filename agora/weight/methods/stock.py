@@ -7,7 +7,7 @@ import numpy as np
 from agora.weight.dtypes import Floats
 from agora.weight.methods.averages import weighted
 from agora.weight.methods.registry import Plan, Rows, method
-from agora.weight.methods.spheres import delta_of, on_base
+from agora.weight.methods.spheres import delta_of, on_base, row_dots
 from agora.weight.tensors import Chunk, Gram, Tensors
 
 
@@ -30,7 +30,10 @@ def model_stock(x: Tensors, *, filter_wise: bool = False) -> Plan:
 
     def kernel(chunk: Chunk) -> Floats:
         deltas = np.stack([chunk.delta(i).reshape(-1, x.columns) for i in range(k)])
-        gram = np.einsum("iac,jac->aij", deltas, deltas, dtype=np.float64)
+        gram = np.empty((deltas.shape[1], k, k))
+        for i in range(k):
+            for j in range(i, k):
+                gram[:, i, j] = gram[:, j, i] = row_dots(deltas[i], deltas[j])
         t = _share(gram)[:, None].astype(x.dtype)
         out: Floats = (t * (deltas.sum(0) / k)).reshape(-1)
         return out + chunk.base()
