@@ -63,11 +63,12 @@ async def accuracy(n: int, dev: int, evaluations: int, seed: int) -> dict[str, A
     score, fresh = Accuracy(own), Accuracy(generate(seed, n))
     likely = Likelihood([(p.question, f"{p.steps} Answer: {p.answer}") for p in own[: max(8, dev // 4)]])
     library = find_spec("cma") is not None
-    ways: list[tuple[str, Any, Any, str]] = [
+    few: dict[str, Any] = {"particles": 8}  # of a swarm, as the budget is small
+    ways: list[tuple[Any, ...]] = [
         ("greedy soup", Mixture(MODELS), score, "greedy_soup"),
         ("coordinate search of weights", Mixture(MODELS, BASE), score, "coordinate"),
-        ("model swarm", Mixture(MODELS, BASE), score, "swarm"),
-        ("model swarm, by likelihood", Mixture(MODELS, BASE), likely, "swarm"),
+        ("model swarm", Mixture(MODELS, BASE), score, "swarm", few),
+        ("model swarm, by likelihood", Mixture(MODELS, BASE), likely, "swarm", few),
     ]
     if library:
         ways += [
@@ -90,13 +91,15 @@ async def accuracy(n: int, dev: int, evaluations: int, seed: int) -> dict[str, A
     plain = Mixture(MODELS, BASE)
     members = {name: await told(plain, key) for name, key in plain.members.items()}
     average = await told(plain, plain.average)
+    on_dev = {name: await score(plain.build(key)[0]) for name, key in plain.members.items()}
+    single = members[max(on_dev, key=on_dev.__getitem__)]
     methods: dict[str, Any] = {}
-    for label, space, guide, how in ways:
-        found: Found = await search_async(space, guide, how, evaluations=evaluations, seed=seed)
+    for label, space, guide, how, *more in ways:
+        options = more[0] if more else {}
+        found: Found = await search_async(space, guide, how, evaluations=evaluations, seed=seed, **options)
         assert found.single is not None
-        single_key, random_key = found.single.key, found.random.key if found.random else found.best.key
-        right, single = await told(space, found.best.key), await told(space, single_key)
-        drawn = await told(space, random_key)
+        assert found.random is not None
+        right, drawn = await told(space, found.best.key), await told(space, found.random.key)
         methods[label] = {
             "evaluations": found.evaluations,
             "stopped": found.stopped,
@@ -104,7 +107,7 @@ async def accuracy(n: int, dev: int, evaluations: int, seed: int) -> dict[str, A
             "score on dev": {
                 "found": found.score, "single": found.single.score,
                 "average": found.average.score if found.average else None,
-                "random": found.random.score if found.random else None,
+                "random": found.random.score,
             },
             "fresh": wilson(right),
             "random, fresh": wilson(drawn),
