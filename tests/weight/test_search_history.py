@@ -213,8 +213,9 @@ def test_a_search_that_time_ended_ends_there_again(tmp_path: Path) -> None:
     assert shown(first) == shown(second)
     assert first.stopped == "seconds"
     assert not asked
-    third = search(SPACE, slow, "random", seconds=0.3, beside=False, history=tmp_path / "h")
-    assert third.evaluations > first.evaluations
+    more = first.evaluations + 3
+    third = search(SPACE, score, "random", seconds=600, evaluations=more, beside=False, history=tmp_path / "h")
+    assert (third.evaluations, third.stopped) == (more, "evaluations")
 
 
 def test_all_is_on_disk_before_the_search_goes_on(tmp_path: Path) -> None:

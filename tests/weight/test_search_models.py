@@ -11,7 +11,7 @@ import anyio
 import numpy as np
 import pytest
 
-from agora import Message, Settings
+from agora import Agent, Debate, Message, Model, Settings
 from agora.answers import Number
 from agora.errors import InputError, ModelError
 from agora.models.pocket import WEIGHTS, PocketModel
@@ -178,8 +178,24 @@ def test_likelihood_is_that_of_the_answer() -> None:
         row = session.forward([(slot, tokens[i - 1 : i] if i else [])])[0].astype(np.float64)
         total += float(row[token] - np.log(np.exp(row - row.max()).sum()) - row.max())
     assert anyio.run(Likelihood(right[:1]), model) == pytest.approx(total / len(tokens), abs=1e-5)
+    many = [(p.question, p.answer) for p in generate(1, 37, split="train")]
+    each = [(anyio.run(Likelihood([one]), model), len(model.tokenize(one[1]))) for one in many]
+    mean = sum(value * size for value, size in each) / sum(size for _, size in each)
+    assert anyio.run(Likelihood(many), model) == pytest.approx(mean, abs=1e-5)
     with pytest.raises(InputError):
         Likelihood([])
+
+
+def test_a_verdict_of_a_debate_is_a_score() -> None:
+    problems = generate(2, 2, ["sum"], "train")
+
+    async def score(model: Model) -> float:
+        debate = Debate([Agent("merged", model), Agent("sum", PocketModel("sum"))], answer="number")
+        return float(np.mean([(await debate.answer(p.question)).answer == p.answer for p in problems]))
+
+    found = search(Mixture(NAMES[:2]), score, "greedy_soup")
+    assert found.score >= max(trial.score for trial in found.members)
+    assert 0 <= found.score <= 1
 
 
 def test_identities_of_scores() -> None:
