@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import small
 from small import content, file, model
 from spaces import DRAW, built, four, same, tensors
 
@@ -69,6 +70,25 @@ def test_buffers_are_used_again_and_never_while_a_candidate_lives(models: list[s
     three, _ = space.build((0.0, 0.0, 1.0))
     assert three["model.norm.weight"] is one["model.norm.weight"]
     free_two()
+
+
+def test_what_holds_no_floats_is_taken_as_it_is(tmp_path: Path) -> None:
+    kinds = {"x": "F32", "wide": "F64", "ids": "I64", "mask": "BOOL", "byte": "U8", "eight": "F8_E4M3"}
+    same_in_all = {"ids": np.arange(6).reshape(2, 3), "mask": np.array([True, False]), "byte": np.arange(4)}
+    folders = []
+    for i in range(2):
+        held = {"x": np.full((2, 2), i + 1.0), "wide": np.full((3,), 2.0 * i), **same_in_all, "eight": np.arange(4)}
+        small.KINDS.setdefault("U8", "u1")
+        small.KINDS.setdefault("F8_E4M3", "u1")
+        folders.append(str(model(tmp_path / f"m{i}", held, kinds)))
+    space = Mixture(folders, load=lambda merged: {name: np.array(v) for name, v in merged.tensors.items()})
+    for point in ((0.5, 0.5), (0.25, 0.75)):
+        made = built(space, point)
+        assert np.array_equal(made["x"], np.full((2, 2), 1.5 if point[0] == 0.5 else 1.75))
+        assert made["wide"].dtype == np.float32
+        assert all(np.array_equal(made[name], values) for name, values in same_in_all.items())
+        assert made["ids"].dtype == np.int64
+        assert made["eight"].tobytes() == bytes(range(4))
 
 
 def test_parents_are_read_once(models: list[str], lora: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

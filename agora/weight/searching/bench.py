@@ -24,7 +24,7 @@ from agora.weight.vocabulary import Vocabulary
 from agora.weight.writer import Writer
 
 DECODED = 1 << 30  # bytes in float32 up to which a parent is held so; else as it is on disk, and decoded each time
-_NUMPY = {
+_NUMPY: dict[str, Any] = {
     "F64": np.float64, "F32": np.float32, "I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8,
     "U64": np.uint64, "U32": np.uint32, "U16": np.uint16, "U8": np.uint8, "BOOL": np.bool_,
 }  # fmt: skip
@@ -111,14 +111,12 @@ class Buffers:
             del self.arrays[name], self.views[name]
         self.filled &= wanted
         for job in jobs:
-            name, kind = job.output.name, _NUMPY.get(job.output.dtype, np.uint8)
+            name, size = job.output.name, SIZES[job.output.dtype]
+            kind = _NUMPY.get(job.output.dtype, np.dtype((np.void, size)))  # numpy has no such type: bytes alone
             held = self.arrays.get(name)
             if held is None or held.shape != job.output.shape or held.dtype != kind:
-                count = math.prod(job.output.shape) * SIZES[job.output.dtype]
-                self.views[name] = np.empty(count, np.uint8)
-                self.arrays[name] = self.views[name].view(kind)
-                if kind is not np.uint8:
-                    self.arrays[name] = self.arrays[name].reshape(job.output.shape)
+                self.views[name] = np.empty(math.prod(job.output.shape) * size, np.uint8)
+                self.arrays[name] = self.views[name].view(kind).reshape(job.output.shape)
                 self.filled.discard(name)
 
     def write(self, name: str, place: int, raw: Bytes) -> None:
