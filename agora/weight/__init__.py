@@ -9,15 +9,31 @@ from agora.weight.methods import METHODS, Method
 from agora.weight.mixturefile import Mixture, is_mixture, read_mixture
 from agora.weight.mixtures import mix, mixture
 from agora.weight.recipe import Recipe, read_recipe
+from agora.weight.searching import (
+    Accuracy,
+    Adapters,
+    Found,
+    Likelihood,
+    Parameters,
+    WeightedSum,
+    search,
+    search_async,
+)
 
 __all__ = [
     "METHODS",
+    "Accuracy",
     "AdapterChoice",
+    "Adapters",
     "Checkpoint",
+    "Found",
+    "Likelihood",
     "Method",
     "Mixture",
+    "Parameters",
     "Recipe",
     "Report",
+    "WeightedSum",
     "content_key",
     "is_mixture",
     "merge",
@@ -25,4 +41,6 @@ __all__ = [
     "mixture",
     "read_mixture",
     "read_recipe",
+    "search",
+    "search_async",
 ]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from agora.weight.searching import evolution, plain, swarm  # register themselves
+from agora.weight.searching.adapters import Adapters
 from agora.weight.searching.bench import Merged
 from agora.weight.searching.evaluating import Progress, Score
 from agora.weight.searching.finding import Found, search, search_async
 from agora.weight.searching.history import Trial
 from agora.weight.searching.loaders import HuggingFace, Loader, pocket
-from agora.weight.searching.merges import Adapters, Mixture
+from agora.weight.searching.merges import WeightedSum
 from agora.weight.searching.parameters import Parameters
 from agora.weight.searching.registry import SEARCHERS, Asks, Searcher, searcher
 from agora.weight.searching.scores import Accuracy, Likelihood
@@ -25,7 +26,6 @@ __all__ = [
     "Likelihood",
     "Loader",
     "Merged",
-    "Mixture",
     "Numbers",
     "Parameters",
     "Point",
@@ -34,6 +34,7 @@ __all__ = [
     "Searcher",
     "Space",
     "Trial",
+    "WeightedSum",
     "evolution",
     "plain",
     "pocket",

@@ -24,7 +24,7 @@ from agora.weight.vocabulary import Vocabulary
 from agora.weight.writer import Writer
 
 DECODED = 1 << 30  # bytes in float32 up to which a parent is held so; else as it is on disk, and decoded each time
-_NUMPY = {
+_NUMPY: dict[str, Any] = {
     "F64": np.float64, "F32": np.float32, "I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8,
     "U64": np.uint64, "U32": np.uint32, "U16": np.uint16, "U8": np.uint8, "BOOL": np.bool_,
 }  # fmt: skip
@@ -42,6 +42,8 @@ class Merged:
         layers: number of layers, where the recipe's slices say so.
         identity: differs where the tensors may.
         name: what users call it.
+        rows: of its vocabulary, where that is not the donor's.
+        folders: where the parents are, by what the recipe calls them.
     """
 
     tensors: Mapping[str, NDArray[Any]]
@@ -50,6 +52,8 @@ class Merged:
     layers: int | None
     identity: str
     name: str
+    rows: int | None = None
+    folders: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def donor(self) -> Parent:
@@ -59,9 +63,7 @@ class Merged:
     @property
     def config(self) -> dict[str, Any]:
         """Its config.json."""
-        chosen = tokens.choose(self.recipe, self.parents, [])
-        rows = None if chosen.ids is None else chosen.rows
-        return folder._config(self.donor.config, self.layers, ["F32"], rows, [])
+        return folder._config(self.donor.config, self.layers, ["F32"], self.rows, [])
 
 
 class Held(Checkpoint):
@@ -109,14 +111,12 @@ class Buffers:
             del self.arrays[name], self.views[name]
         self.filled &= wanted
         for job in jobs:
-            name, kind = job.output.name, _NUMPY.get(job.output.dtype, np.uint8)
+            name, size = job.output.name, SIZES[job.output.dtype]
+            kind = _NUMPY.get(job.output.dtype, np.dtype((np.void, size)))  # numpy has no such type: bytes alone
             held = self.arrays.get(name)
             if held is None or held.shape != job.output.shape or held.dtype != kind:
-                count = math.prod(job.output.shape) * SIZES[job.output.dtype]
-                self.views[name] = np.empty(count, np.uint8)
-                self.arrays[name] = self.views[name].view(kind)
-                if kind is not np.uint8:
-                    self.arrays[name] = self.arrays[name].reshape(job.output.shape)
+                self.views[name] = np.empty(math.prod(job.output.shape) * size, np.uint8)
+                self.arrays[name] = self.views[name].view(kind).reshape(job.output.shape)
                 self.filled.discard(name)
 
     def write(self, name: str, place: int, raw: Bytes) -> None:
@@ -137,6 +137,7 @@ class Bench:
         self._parents: dict[str, Parent] = {}
         self._held: dict[Path, Held] = {}
         self._files: dict[str, Checkpoint] = {}
+        self._chosen: dict[tuple[object, ...], tokens.Chosen] = {}
         self._lock = threading.Lock()
         self._free: list[Buffers] = []
         self.constant: frozenset[str] = frozenset()  # tensors that are the same in every candidate
@@ -153,8 +154,22 @@ class Bench:
             if made.folder not in self._held:
                 self._held[made.folder] = Held(made.folder)
             made.checkpoint = self._held[made.folder]
+            if made.adapter is not None:
+                made.adapter.checkpoint.close()
+                made.adapter.checkpoint = Held(made.adapter.folder)
             self._parents[reference] = made
         return self._parents[reference]
+
+    @property
+    def folders(self) -> dict[str, Path]:
+        """Where the models and adapters are that references mention, by what stands there."""
+        found: dict[str, Path] = {}
+        for reference, parent in self._parents.items():
+            path, plus, adapter = reference.rpartition("+") if parent.adapter else ("", "", "")
+            found[path if plus else reference] = parent.folder
+            if parent.adapter:
+                found[adapter] = parent.adapter.folder
+        return found
 
     @property
     def size(self) -> int:
@@ -170,7 +185,7 @@ class Bench:
         wide = recipe.model_copy(update={"out_dtype": "float32"})
         with self._lock:
             parents = {reference: self.parent(reference) for reference in wide.references()}
-            chosen = tokens.choose(wide, parents, [])
+            chosen = self._tokenizer(wide, parents)
             made = plan.make(wide, parents, Vocabulary(chosen, parents, wide.base_model))
             for job in made.jobs:
                 for paths in job.files.values():
@@ -190,7 +205,16 @@ class Bench:
                 buffers.filled.clear()
                 self._free.append(buffers)
                 raise
-        return Merged(buffers.arrays, recipe, parents, made.layers, identity, name), buffers
+        rows = None if chosen.ids is None else chosen.rows
+        return Merged(buffers.arrays, recipe, parents, made.layers, identity, name, rows, self.folders), buffers
+
+    def _tokenizer(self, recipe: Recipe, parents: Mapping[str, Parent]) -> tokens.Chosen:
+        """Of a recipe; found once for all that ask for the same of the same models, as vocabularies can be large."""
+        asked = recipe.model_dump_json(include={"tokenizer", "tokenizer_source", "chat_template", "base_model"})
+        key = (*parents, asked, recipe.merge_method == "passthrough")
+        if key not in self._chosen:
+            self._chosen[key] = tokens.choose(recipe, parents, [])
+        return self._chosen[key]
 
     def release(self, buffers: Buffers) -> None:
         """Take buffers back."""

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import anyio
 import anyio.to_thread
 
-from agora.errors import AuthError, BudgetError, InputError, MissingError
+from agora.errors import AuthError, BudgetError, MissingError
 from agora.weight.searching.history import History, Trial
 from agora.weight.searching.registry import Asks
 from agora.weight.searching.space import Key, Space
@@ -29,7 +29,7 @@ class Phase:
 
     Attributes:
         trials: in the order in which they were asked for, each candidate once.
-        stopped: why it ended: 'done', 'evaluations', 'seconds' or 'nothing new'.
+        stopped: why it ended: 'done', 'evaluations', 'seconds', 'nothing new' or 'failures'.
     """
 
     trials: tuple[Trial, ...]
@@ -67,8 +67,7 @@ class Evaluator:
             most: evaluations; None is as many as it asks for.
             seconds: likewise; the candidate that is being scored then is still taken.
 
-        Raises:
-            InputError: if no candidate can be scored.
+        It ends early, with 'failures', if none of the first candidates can be scored.
         """
         found: dict[Key, Trial] = {}
         clock = _Clock(seconds, self.history.stops.get(phase))
@@ -87,8 +86,10 @@ class Evaluator:
                     for trial in await self._scored(phase, new[begin : min(room, begin + self._together)], clock):
                         found[trial.key] = trial
                         self._tell(trial, found)
-                    self._alive(found)
-                if stopped != "seconds" and room < len(new):
+                    if len(found) >= _FAILED and not _scored(found):
+                        stopped = "failures"
+                        break
+                if stopped == "done" and room < len(new):
                     stopped = "evaluations"
                 if stopped == "done" and idle >= _IDLE:
                     stopped = "nothing new"
@@ -101,19 +102,11 @@ class Evaluator:
             asks.close()
         if stopped == "seconds" and seconds is not None and self.history.stops.get(phase) != (len(found), seconds):
             self.history.stop(phase, len(found), seconds)
-        self._alive(found, least=1)
         return Phase(tuple(found.values()), stopped)
 
     def _tell(self, trial: Trial, found: dict[Key, Trial]) -> None:
         if self.progress is not None:
             self.progress(trial, len(found), max(one.score for one in found.values()))
-
-    @staticmethod
-    def _alive(found: dict[Key, Trial], least: int = _FAILED) -> None:
-        failed = list(found.values())
-        if len(failed) >= least and all(trial.score == -math.inf for trial in failed):
-            raise InputError(f"none of {len(failed)} candidates could be scored; the first: {failed[0].error}",
-                             hint="See that the score takes what the space makes.")  # fmt: skip
 
     async def _scored(self, phase: str, keys: Sequence[Key], clock: _Clock) -> list[Trial]:
         done: dict[Key, Trial] = {}
@@ -149,7 +142,7 @@ class Evaluator:
                 if self._waits:
                     found: Any = self.score(made)
                 else:
-                    found = await anyio.to_thread.run_sync(self.score, made)
+                    found = await anyio.to_thread.run_sync(self.score, made, abandon_on_cancel=True)
                 if inspect.isawaitable(found):
                     found = await found
                 score = float(found)
@@ -186,6 +179,10 @@ class _Clock:
         if self._stop is not None:
             return count >= self._stop
         return self._limit is not None and self.now() >= self._limit
+
+
+def _scored(found: dict[Key, Trial]) -> bool:
+    return any(trial.error is None for trial in found.values())
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

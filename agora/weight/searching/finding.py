@@ -15,6 +15,7 @@ import anyio
 import numpy as np
 
 from agora.errors import InputError
+from agora.weight.merging import Report, merge
 from agora.weight.recipe import Recipe
 from agora.weight.searching import registry
 from agora.weight.searching.evaluating import Evaluator, Progress, Score
@@ -33,7 +34,7 @@ class Found:
         seed: of its draws.
         best: the best trial of the search; of equal ones the first.
         trials: all of the search, in their order.
-        stopped: why it ended: 'done', 'evaluations', 'seconds' or 'nothing new'.
+        stopped: why it ended: 'done' by itself, 'evaluations', 'seconds', 'nothing new' to score.
         single: the best single model; None where the space has none, or comparisons were left out.
         members: all single models.
         average: the plain average of the models.
@@ -87,6 +88,24 @@ class Found:
             made.append(best)
         return made
 
+    @property
+    def summary(self) -> dict[str, Any]:
+        """All of it as plain data, ready for JSON; what could not be scored is null."""
+
+        def told(trial: Trial | None) -> Any:
+            if trial is None:
+                return None
+            score = trial.score if trial.error is None else None
+            return {"key": trial.key, "score": score} | ({"error": trial.error} if trial.error else {})
+
+        return {
+            "search": self.how, "seed": self.seed, "score": self.score, "values": self.values,
+            "evaluations": self.evaluations, "stopped": self.stopped, "single": told(self.single),
+            "average": told(self.average), "random": told(self.random), "members": list(map(told, self.members)),
+            "curve": [value if math.isfinite(value) else None for value in self.curve],
+            "seconds": self.seconds, "scoring": self.scoring, "notes": list(self.notes),
+        }  # fmt: skip
+
     def recipe(self, dtype: str | None = None) -> Recipe:
         """The best as a recipe for `agora.weight.merge`.
 
@@ -98,6 +117,20 @@ class Found:
         """
         made = self.space.recipe(self.best.key)
         return made if dtype is None else made.model_copy(update={"out_dtype": dtype})
+
+    def write(self, out: Path | str, *, dtype: str | None = None, **more: Any) -> Report:
+        """Write the best as a checkpoint.
+
+        Args:
+            out: the folder to make.
+            dtype: see `recipe`.
+            more: options of `agora.weight.merge`.
+
+        Raises:
+            InputError: as `recipe` and `merge`.
+        """
+        folders = {**getattr(self.space, "folders", {}), **(more.pop("folders", None) or {})}
+        return merge(self.recipe(dtype), out, folders=folders, **more)
 
 
 async def search_async(
@@ -121,7 +154,7 @@ async def search_async(
     would have (a limit in seconds counts all sittings). With a larger budget it goes on beyond its end.
 
     Args:
-        space: `Mixture`, `Adapters`, `Parameters`, or `Numbers`.
+        space: `WeightedSum`, `Adapters`, `Parameters`, or `Numbers`.
         score: of a candidate, the higher the better: any function of a model, also one to be awaited; `Accuracy` and
             `Likelihood` are such. Use a dev set, and report on other problems.
         how: name of the search; see `SEARCHERS`.
@@ -166,6 +199,10 @@ async def search_async(
             average = None if space.average is None else by_key[_canonical(space, space.average)]
         asks = chosen.make(space, np.random.default_rng([seed, 0]), **settled)
         phase = await evaluator.run("search", asks, evaluations, seconds)
+        if all(trial.error is not None for trial in phase.trials):
+            why = phase.trials[0].error
+            raise InputError(f"none of {len(phase.trials)} candidates could be scored; the first: {why}",
+                             hint="See that the score takes what the space makes.")  # fmt: skip
         penalty = chosen.penalty
 
         def worth(trial: Trial) -> float:
@@ -189,13 +226,29 @@ async def search_async(
                      took, evaluator.spent, tuple(notes))  # fmt: skip
 
 
-def search(space: Space, score: Score, how: str = "swarm", **more: Any) -> Found:
+def search(
+    space: Space,
+    score: Score,
+    how: str = "swarm",
+    *,
+    evaluations: int | None = None,
+    seconds: float | None = None,
+    seed: int = 0,
+    history: Path | str | None = None,
+    beside: bool = True,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Found:
     """`search_async` from a script; the arguments are the same. In a notebook: `await search_async(...)`.
 
     Raises:
         RuntimeError: inside a running event loop.
         InputError: as `search_async`.
     """
+    more: dict[str, Any] = {
+        "evaluations": evaluations, "seconds": seconds, "seed": seed, "history": history, "beside": beside,
+        "progress": progress, **options,
+    }  # fmt: skip
     try:
         asyncio.get_running_loop()
     except RuntimeError:

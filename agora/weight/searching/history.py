@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 from agora.errors import InputError
 from agora.weight.searching.space import Key
@@ -55,12 +55,12 @@ class History:
         self.header = {"format": FORMAT, **header}
         self.trials: dict[Key, Trial] = {}
         self.stops: dict[str, tuple[int, float]] = {}  # by phase: after how many the time was up, and how much that was
-        self._file: TextIO | None = None
+        self._file: BinaryIO | None = None
         if self.path is None:
             return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("a+", encoding="utf-8")
+            self._file = self.path.open("a+b")
             _locked(self._file, self.path)
             self._read()
         except OSError as error:
@@ -74,14 +74,10 @@ class History:
         assert self._file is not None
         self._file.seek(0)
         raw = self._file.read()
-        whole = raw[: raw.rfind("\n") + 1]
-        if len(whole) < len(raw):  # a line that was being written
-            self._file.truncate(len(whole.encode()))
+        whole = raw[: raw.rfind(b"\n") + 1]
         lines = whole.splitlines()
-        if not lines:
-            self._line(self.header)
-            _sync_folder(self.path.parent if self.path else Path())
-            return
+        if not lines and not (json.dumps(self.header) + "\n").encode().startswith(raw):
+            lines = [raw]  # not the beginning of this search's first line: somebody's file
         for number, line in enumerate(lines, 1):
             try:
                 entry = json.loads(line)
@@ -94,6 +90,11 @@ class History:
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise InputError(f"{self.path}, line {number}: this is no history of a search.",
                                  hint="Give a file that is not there yet.") from error  # fmt: skip
+        if len(whole) < len(raw):  # a line that was being written
+            self._file.truncate(len(whole))
+        if not lines:
+            self._line(self.header)
+            _sync_folder(self.path.parent if self.path else Path())
 
     def _same(self, entry: Mapping[str, Any]) -> None:
         if entry.get("format") != FORMAT:
@@ -132,7 +133,7 @@ class History:
         if self._file is None:
             return
         try:
-            self._file.write(json.dumps(entry) + "\n")
+            self._file.write((json.dumps(entry) + "\n").encode())
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
@@ -152,7 +153,7 @@ class History:
         self.close()
 
 
-def _locked(file: TextIO, path: Path) -> None:
+def _locked(file: BinaryIO, path: Path) -> None:
     """Two searches that write one file would each lose what the other has found."""
     try:
         import fcntl

@@ -87,9 +87,8 @@ class HuggingFace:
 
     def _written(self, merged: Merged, kind: Any) -> Any:
         with tempfile.TemporaryDirectory(prefix="agora-") as place:
-            folders = {reference: parent.folder for reference, parent in merged.parents.items() if not parent.adapter}
             out = Path(place) / "merged"
-            merge(merged.recipe, out, folders=folders)
+            merge(merged.recipe, out, folders=merged.folders)
             made = kind(out, self.dtype, self.device, self.chat)
             made.load()
             return made

@@ -1,4 +1,4 @@
-"""Spaces of merges: weights of models, weights of adapters; each point is a recipe that is run in memory."""
+"""Spaces of merges: each point is a recipe that is run in memory; weights of models are the simplest."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ import numpy as np
 
 from agora.errors import InputError
 from agora.weight.recipe import Recipe, read_recipe
-from agora.weight.searching.bench import Bench
+from agora.weight.searching.bench import Bench, Buffers, Merged
 from agora.weight.searching.loaders import Loader, loader_for, room
 from agora.weight.searching.space import Key, Point, Release, box, digest
+
+
+def shown(key: Key) -> str:
+    """What users call a candidate."""
+    return key if isinstance(key, str) else "merge " + " ".join(f"{value:.3g}" for value in key)
 
 
 class Merges:
@@ -81,14 +86,21 @@ class Merges:
         Raises:
             InputError: if the merge cannot be made, or holds what is no number.
         """
-        shown = key if isinstance(key, str) else "merge " + " ".join(f"{value:.3g}" for value in key)
-        merged, buffers = self._bench.build(self.recipe(key), digest(self.identity, key), shown)
+        merged, buffers = self._merged(key)
         try:
             made = self._loader(merged)
         except BaseException:
             self._bench.release(buffers)
             raise
         return made, lambda: self._bench.release(buffers)
+
+    @property
+    def folders(self) -> dict[str, Path]:
+        """Where the models are, as `agora.weight.merge` takes it, for recipes whose paths are not relative to here."""
+        return self._bench.folders
+
+    def _merged(self, key: Key) -> tuple[Merged, Buffers]:
+        return self._bench.build(self.recipe(key), digest(self.identity, key), shown(key))
 
     def canonical(self, point: Sequence[float]) -> Point:
         """The point itself."""
@@ -99,7 +111,7 @@ class Merges:
         return self.canonical(rng.uniform(self.low, self.high).tolist())
 
 
-class Mixture(Merges):
+class WeightedSum(Merges):
     """Weighted sums of models: of n models base + sum w_i (m_i - base), or, without a base, sum w_i m_i.
 
     Without a base the weights are divided by their sum, as weights that do not sum to 1 change the scale of a model;
@@ -176,41 +188,3 @@ class Mixture(Merges):
             "models": [{"model": name, "parameters": {"weight": value}} for name, value in weights.items()],
             "parameters": {"normalize": False},
         }
-
-
-class Adapters(Mixture):
-    """Weighted sums of LoRA adapters on one base: base + sum w_i B_i A_i, exactly, scalings folded in.
-
-    The weights of one adapter alone give the base with that adapter, to the bit. What no adapter changes is made once.
-
-    Args:
-        base: reference of the model.
-        adapters: folders of PEFT adapters.
-        low, high: usual range of a weight; LoraHub's.
-        load, beside, folders, together: see `Mixture`.
-
-    Raises:
-        InputError: if a model or an adapter is not there, or they do not fit.
-    """
-
-    def __init__(
-        self,
-        base: str | Path,
-        adapters: Sequence[str | Path],
-        *,
-        load: Loader | None = None,
-        low: float | Sequence[float] = -1.5,
-        high: float | Sequence[float] = 1.5,
-        beside: Path | str | None = None,
-        folders: Mapping[str, Path] | None = None,
-        together: int | None = None,
-    ) -> None:
-        named = [f"{base}+{adapter}" for adapter in adapters]
-        super().__init__(named, base, load=load, low=low, high=high, beside=beside, folders=folders, together=together)
-        changed: set[str] = set()
-        for name in named:
-            held = self._bench.parent(name).adapter
-            if held is None:
-                raise InputError(f"{name}: a name with + in it that is a folder cannot be an adapter's.")
-            changed |= held.changed()
-        self._bench.constant = frozenset(set(self._bench.parent(str(base)).checkpoint) - changed)

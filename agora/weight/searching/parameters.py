@@ -10,7 +10,7 @@ from typing import Any
 
 from agora.errors import ConfigError, InputError
 from agora.weight import methods
-from agora.weight.recipe import Module, Recipe, _load
+from agora.weight.recipe import Module, Recipe, read_yaml
 from agora.weight.searching.loaders import Loader
 from agora.weight.searching.merges import Merges
 from agora.weight.searching.space import Key, Point, digest
@@ -82,7 +82,7 @@ class Parameters(Merges):
     ) -> None:
         if isinstance(recipe, (str, Path)):
             beside = Path(recipe).parent if beside is None else beside
-            loaded = _load(Path(recipe))
+            loaded = read_yaml(Path(recipe))
             if not isinstance(loaded, Mapping):
                 raise ConfigError("a recipe is a mapping.", file=str(recipe))
             recipe = loaded
@@ -121,7 +121,7 @@ class Parameters(Merges):
             except InputError as error:  # a choice may not go with the others' first ones
                 failure = failure or error
                 continue
-            if str(methods.get(read.merge_method).needs) == "adapter":
+            if methods.get(read.merge_method).needs == "adapter":
                 raise InputError(f"{read.merge_method} makes an adapter, which is no model.", hint="Use `Adapters`.")
             every |= dict.fromkeys(read.references())
             singles |= dict.fromkeys(_models(read))

@@ -31,7 +31,7 @@ def greedy_soup(space: Space, rng: np.random.Generator) -> Asks:
         InputError: if the space has no experts, or is not linear.
     """
     if not space.experts or not space.linear:
-        raise InputError("a greedy soup needs a space of weighted models.", hint="Use `Mixture`.")
+        raise InputError("a greedy soup needs a space of weighted models.", hint="Use `WeightedSum`.")
     points = list(space.experts.values())
     scores = yield points
     order = sorted(range(len(points)), key=lambda i: -scores[i])

@@ -15,6 +15,8 @@ from agora.model import Model, Settings, TokenModel
 from agora.records import Message
 from agora.weight.searching.space import digest
 
+_BATCH = 16  # sequences that are read together
+
 
 class Accuracy:
     """The share of problems that a model answers rightly; an answer that fails counts as wrong.
@@ -104,21 +106,24 @@ class Likelihood:
         tokenize = getattr(model, "tokenize", None)
         if tokenize is None or not hasattr(model, "session"):
             raise InputError(f"the logits of {model.name} cannot be read.")
-        session, total, count = model.session(), 0.0, 0
-        for question, text in self.examples:
-            tokens = list(tokenize(text))
-            if not tokens:
-                raise InputError(f"{model.name} has no tokens for '{text[:40]}'.")
-            slot = session.new(model.encode([Message("user", question)]))
-            rows = [session.forward([(slot, [])], every=True)]
-            if len(tokens) > 1:
-                rows.append(session.forward([(slot, tokens[:-1])], every=True))
-            session.free(slot)
-            logits = np.concatenate(rows).astype(np.float64)
-            top = logits.max(1, keepdims=True)
-            norms = top[:, 0] + np.log(np.exp(logits - top).sum(1))
-            total += float((logits[np.arange(len(tokens)), tokens] - norms).sum())
-            count += len(tokens)
+        total, count = 0.0, 0
+        for begin in range(0, len(self.examples), _BATCH):
+            session = model.session()
+            rows = []
+            for question, text in self.examples[begin : begin + _BATCH]:
+                tokens = list(tokenize(text))
+                if not tokens:
+                    raise InputError(f"{model.name} has no tokens for '{text[:40]}'.")
+                rows.append((session.new(model.encode([Message("user", question)])), tokens))
+            first = session.forward([(slot, []) for slot, _ in rows])
+            longer = [(slot, tokens[:-1]) for slot, tokens in rows if len(tokens) > 1]
+            rest = session.forward(longer, every=True) if longer else first[:0]
+            targets = [tokens[0] for _, tokens in rows] + [token for _, tokens in rows for token in tokens[1:]]
+            logits = np.concatenate([first, rest]).astype(np.float64)
+            top = logits.max(1)
+            norms = top + np.log(np.exp(logits - top[:, None]).sum(1))
+            total += float((logits[np.arange(len(targets)), targets] - norms).sum())
+            count += len(targets)
         return total / count if math.isfinite(total) else math.nan
 
 

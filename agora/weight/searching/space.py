@@ -107,7 +107,7 @@ class Numbers:
     whole: frozenset[int] = frozenset()
     linear = True
     average: Key | None = None
-    together = 64
+    together = 8
 
     def __init__(
         self, low: float | Sequence[float], high: float | Sequence[float], names: Sequence[str] | int = 1

@@ -28,6 +28,7 @@ def swarm(
     common best, and of the way from the common worst, weighted by the four factors times a draw from [0, 1) each, and
     the particle moves by `step` times that; then the step shrinks. As every such move is linear in the weights, a
     particle is a vector of coefficients over the first models, and no weights are touched before a candidate is built.
+    It follows that a swarm never leaves the affine span of where it begins: weights that sum to 1 always do.
 
     As in the paper, the first particles beyond the models are crossovers of two of them at random, first velocities
     point to another particle at random, and a particle that has not improved for some iterations returns to its own
