@@ -30,10 +30,13 @@ def _checkpoint(folder: Any, options: Mapping[str, Any], context: Context) -> Mo
     if not isinstance(folder, str) or not folder.strip():
         raise InputError("hf: needs the folder of a checkpoint, such as hf:./llama.")
     given = spec.adapter or []
-    adapters = [context.folder / path for path in ([given] if isinstance(given, str) else given)]
+    adapters: Any = [context.folder / path for path in ([given] if isinstance(given, str) else given)]
+    if isinstance(given, dict):
+        adapters = dict(zip(adapters, given.values(), strict=True))
     made = HuggingFaceModel(
         context.folder / folder,
         adapter=adapters,
+        shared=spec.shared,
         dtype=spec.dtype,
         device=spec.device,
         chat=spec.chat,

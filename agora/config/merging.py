@@ -8,7 +8,7 @@ from typing import Any
 
 from agora.config.answering import sampling
 from agora.config.options import Build, Context, checked
-from agora.config.schema import MergedSpec
+from agora.config.schema import AdapterSpec, AdaptersSpec, MergedSpec
 from agora.errors import ConfigError, InputError
 from agora.model import Model
 
@@ -76,4 +76,24 @@ def _loaded(folder: Path, name: str, spec: MergedSpec) -> Model:
     return HuggingFaceModel(folder, dtype=spec.dtype, device=spec.device, chat=spec.chat, name=name)
 
 
-KINDS: Mapping[str, Build] = {"merge": _merge}
+def _adapters(value: Any, options: Mapping[str, Any], context: Context) -> Model:
+    """Adapters of one base, of which each question is answered by the one whose prompts it is like."""
+    from agora.models.wrappers import with_settings
+    from agora.weight import AdapterChoice
+
+    spec = checked(options, AdaptersSpec)
+    if not isinstance(value, dict) or not value:
+        raise InputError("adapters: needs a mapping {NAME: {adapter: FOLDER, prompts: [...]}, ...}.")
+    chosen = {}
+    for name, item in value.items():
+        one = checked(item if isinstance(item, dict) else {"adapter": item}, AdapterSpec)
+        folder = None if one.adapter is None else context.folder / one.adapter
+        chosen[str(name)] = {"adapter": folder, "prompts": one.prompts, "negative": one.negative}
+    made = AdapterChoice(
+        context.folder / spec.base.removeprefix("hf:"), chosen, top=spec.top, temperature=spec.sharpness,
+        dtype=spec.dtype, device=spec.device, chat=spec.chat, name=f"adapters of {spec.base}",
+    )  # fmt: skip
+    return with_settings(made, sampling(spec))
+
+
+KINDS: Mapping[str, Build] = {"merge": _merge, "adapters": _adapters}

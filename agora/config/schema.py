@@ -304,7 +304,26 @@ class MergedSpec(LocalSpec):
 class CheckpointSpec(MergedSpec):
     """A checkpoint on this machine written as a mapping: `hf: FOLDER`, and these options."""
 
-    adapter: str | list[str] | None = Field(None, description="folders of LoRA adapters, merged in this order")
+    adapter: str | list[str] | dict[str, float] | None = Field(
+        None, description="folders of LoRA adapters, merged in this order; or folder: factor"
+    )
+    shared: bool = Field(False, description="adapters stay beside the base's weights, which all that share them have")
+
+
+class AdapterSpec(Strict):
+    """An adapter that is chosen per question."""
+
+    adapter: str | None = Field(description="its folder; null is the base alone")
+    prompts: list[str] = Field(min_length=1, description="texts that it is to be chosen for")
+    negative: list[str] = Field(default_factory=list, description="texts that it is not to be chosen for")
+
+
+class AdaptersSpec(MergedSpec):
+    """Adapters chosen per question: `adapters: {NAME: {adapter: FOLDER, prompts: [...]}, ...}`, and these options."""
+
+    base: str = Field(description="the folder of the checkpoint that they are on")
+    top: int = Field(1, ge=1, description="so many are added together, by similarity")
+    sharpness: float = Field(0.1, gt=0, description="temperature of their shares, where more than one is taken")
 
 
 class HostedSpec(SettingsSpec):

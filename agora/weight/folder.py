@@ -39,20 +39,21 @@ def small_files(
     donor = parents[recipe.references()[0]]
     made: dict[str, bytes] = {}
     if donor.config:
-        made["config.json"] = _json(_config(donor.config, layers, dtypes, vocabulary, notes))
+        made["config.json"] = json_bytes(config_of(donor.config, layers, dtypes, vocabulary, notes))
     for file in BESIDE:
         found = donor.checkpoint.json(file)
         if found:
-            made[file] = _json({key: value for key, value in found.items() if key not in _CODE})
+            made[file] = json_bytes({key: value for key, value in found.items() if key not in _CODE})
     made |= tokenizer
     made["README.md"] = card(recipe, list(parents), notes, name).encode()
     made["agora_recipe.yaml"] = recipe.to_yaml().encode()
     return made
 
 
-def _config(
+def config_of(
     given: Mapping[str, Any], layers: int | None, dtypes: Sequence[str], vocabulary: int | None, notes: list[str]
 ) -> dict[str, Any]:
+    """A parent's configuration as the result needs it: other layers, types and rows, and nothing that would run code."""
     config = json.loads(json.dumps(given))
     for key in _CODE:
         if key in config:
@@ -74,7 +75,7 @@ def _config(
     return dict(config)
 
 
-def _json(data: Mapping[str, Any]) -> bytes:
+def json_bytes(data: Mapping[str, Any]) -> bytes:
     return (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()
 
 

@@ -11,12 +11,12 @@ from agora.errors import InputError
 from agora.weight import methods, mixtral, routers, tokens
 from agora.weight.dtypes import dtype_of
 from agora.weight.engine import Engine, Progress
-from agora.weight.folder import _json
+from agora.weight.folder import json_bytes
 from agora.weight.merging import Report
 from agora.weight.mixtral import EMBEDDING, EXPERT, HEAD, NORM, SHARED, Shape
 from agora.weight.mixturefile import Mixture, listed, read_mixture
 from agora.weight.parents import Parent
-from agora.weight.plan import Job, _widest
+from agora.weight.plan import Job, widest
 from agora.weight.recipe import Member, Recipe
 from agora.weight.sources import ArraySource, Source
 from agora.weight.writer import SHARD, Output, Writer
@@ -128,7 +128,7 @@ def mix(
         jobs = _jobs(read, shape, parents, shared, gates, kind)
         small = {"config.json": mixtral.config(donor, len(read.experts), read.top, kind), **tokenizer.files}
         if found := donor.checkpoint.json("generation_config.json"):
-            small["generation_config.json"] = _json({k: v for k, v in found.items() if k not in _LEFT_OUT})
+            small["generation_config.json"] = json_bytes({k: v for k, v in found.items() if k not in _LEFT_OUT})
         small["README.md"] = _card(read, notes, out.name).encode()
         small["agora_recipe.yaml"] = read.to_yaml().encode()
         with Writer(out, [job.output for job in jobs], overwrite=overwrite, shard=shard) as writer:
@@ -144,7 +144,7 @@ def mix(
 
 def _usual(parents: Mapping[str, Parent]) -> str:
     """The type of all models' tensors, or one that holds them all."""
-    return _widest([parent.checkpoint.entries[EMBEDDING].dtype for parent in parents.values()])
+    return widest([parent.checkpoint.entries[EMBEDDING].dtype for parent in parents.values()])
 
 
 def _jobs(

@@ -283,11 +283,11 @@ def _job(
         raise InputError(f"tensor '{name[:80]}' holds floats in some models and none in others.")
     kept = {("lambda_" if title == "lambda" else title): value for title, value in kept.items()}
     dtype = recipe.out_dtype or recipe.dtype
-    kind = dtype_of(dtype) if dtype else base.dtype if base else _widest([entry.dtype for _, entry in members])
+    kind = dtype_of(dtype) if dtype else base.dtype if base else widest([entry.dtype for _, entry in members])
     return Job(Output(name, kind, shape), method, [entry for _, entry in members], base, kept, files)
 
 
-def _widest(dtypes: Sequence[str]) -> str:
+def widest(dtypes: Sequence[str]) -> str:
     kinds = set(dtypes)
     if len(kinds) == 1:
         return dtypes[0]

@@ -179,3 +179,102 @@ def test_a_model_without_weights_cannot_be_merged(tmp_path: Path) -> None:
     file.write_text("models: {far: 'scripted:hello', z: {merge: {linear: [far, 'pocket:sum']}}}\nagents: {one: z}\n")
     with pytest.raises(InputError, match="far has no weights on this machine"):
         load(file)
+
+
+# ---- mixtures, and searches -------------------------------------------------------------------------------------
+
+MIXED = """
+mixture:
+  experts:
+    - {model: "pocket:sum", prompts: ["Q: Gus has 40 keys. Gus buys 43 and gets 59. How many keys now?\\nA: "]}
+    - {model: "pocket:mul", prompts: ["Q: Ida has 16 boxes of 9 cups. How many cups in all?\\nA: "]}
+  top: 1
+"""
+
+
+def test_a_mixture_is_a_recipe_too(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(MIXED)
+    done = agora("merge", tmp_path / "m.yaml", tmp_path / "out", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["method"] == "mixture"
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["num_local_experts"] == 2
+
+
+@pytest.fixture
+def dev(tmp_path: Path) -> Path:
+    from agora.models.pocket.problems import generate
+
+    rows = [json.dumps({"question": p.question, "answer": p.answer}) for p in generate(3, 16, split="train")]
+    (tmp_path / "dev.jsonl").write_text("\n".join(rows) + "\n")
+    return tmp_path / "dev.jsonl"
+
+
+def test_a_search_writes_what_scores_best_and_goes_on_from_its_history(tmp_path: Path, dev: Path) -> None:
+    recipe = "{linear: {'pocket:sum': {weight: {search: [0.2, 1]}}, 'pocket:mul': {weight: 0.3}}}"
+    (tmp_path / "r.yaml").write_text(recipe)
+    options = ["--search", "--data", dev, "--how", "random", "--evaluations", "4", "--json"]
+    first = agora("merge", tmp_path / "r.yaml", tmp_path / "out", *options, "--plot", tmp_path / "p.svg")
+    assert first.returncode == 0, first.stderr
+    found = json.loads(first.stdout)
+    assert found["evaluations"] == 4
+    assert len(found["curve"]) == 4
+    assert found["score"] == max(found["curve"])
+    assert (tmp_path / "p.svg").read_text().startswith("<svg")
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+    kept = (tmp_path / "out.history.jsonl").read_bytes()
+    again = agora("merge", tmp_path / "r.yaml", tmp_path / "out", *options, "--force")
+    assert {k: v for k, v in json.loads(again.stdout).items() if k not in ("seconds", "scoring")} == {
+        k: v for k, v in found.items() if k not in ("seconds", "scoring")
+    }
+    assert (tmp_path / "out.history.jsonl").read_bytes() == kept
+
+
+def test_a_soup_is_searched_for_its_weights(tmp_path: Path, dev: Path) -> None:
+    (tmp_path / "r.yaml").write_text("{soup: ['pocket:sum', 'pocket:mul']}")
+    done = agora("merge", tmp_path / "r.yaml", tmp_path / "out", "--search", "--data", dev, "--how", "greedy_soup")
+    assert done.returncode == 0, done.stderr
+    assert "greedy_soup" in done.stdout
+    assert "best single" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("recipe", "data", "options", "match"),
+    [
+        ("{soup: ['pocket:sum', 'pocket:mul']}", None, ["--search"], "needs --data"),
+        ("{soup: ['pocket:sum', 'pocket:mul']}", "x", ["--search"], r"d\.jsonl:1: this is not JSON"),
+        ("{soup: ['pocket:sum', 'pocket:mul']}", "[1]", ["--search"], "a `question` and an `answer`"),
+        ("{soup: ['pocket:sum', 'pocket:mul']}", "", ["--search"], "holds no problems"),
+        ("{soup: ['pocket:sum', 'pocket:mul']}", '{"question": "a", "answer": 1}', ["--search", "--how", "swam"],
+         "Did you mean 'swarm'"),
+        ("{soup: ['pocket:sum', 'pocket:mul']}", None, ["--evaluations", "3"], "is of --search"),
+        ("{slerp: ['pocket:sum', 'pocket:mul'], t: 0.5}", '{"question": "a", "answer": 1}', ["--search"],
+         "nothing is left free"),
+    ],
+)  # fmt: skip
+def test_wrong_searches_get_one_sentence(
+    tmp_path: Path, recipe: str, data: str | None, options: list[str], match: str
+) -> None:
+    import re
+
+    (tmp_path / "r.yaml").write_text(recipe)
+    if data is not None:
+        (tmp_path / "d.jsonl").write_text(data)
+        options = [*options, "--data", str(tmp_path / "d.jsonl")]
+    done = agora("merge", tmp_path / "r.yaml", tmp_path / "out", *options)
+    assert done.returncode == 2, done.stdout
+    assert re.search(match, done.stderr), done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "match"),
+    [
+        ({"adapters": {}, "base": "./b"}, "needs a mapping|nothing to choose"),
+        ({"adapters": {"a": {"adapter": "./a"}}, "base": "./b"}, "prompts"),
+        ({"adapters": {"a": {"adapter": "./a", "prompts": ["x"]}}}, "base"),
+    ],
+)
+def test_wrong_adapters_are_refused(value: Any, match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        load_model(value)

@@ -265,7 +265,8 @@ def test_factors_summed_apart_are_what_merge_writes_as_an_adapter(
 
 def test_spaces_are_told_apart(models: list[str], lora: list[str]) -> None:
     spaces = [
-        WeightedSum(models, load=tensors), WeightedSum(models[1:], models[0], load=tensors), WeightedSum(models[:3], load=tensors),
+        WeightedSum(models, load=tensors), WeightedSum(models[1:], models[0], load=tensors),
+        WeightedSum(models[:3], load=tensors),
         WeightedSum(models, load=tensors, high=2.0), Adapters(models[0], lora, load=tensors),
         Parameters({"slerp": models[:2], "t": {"search": [0, 1]}}, load=tensors),
         Parameters({"slerp": models[1:3], "t": {"search": [0, 1]}}, load=tensors),

@@ -63,7 +63,7 @@ class Merged:
     @property
     def config(self) -> dict[str, Any]:
         """Its config.json."""
-        return folder._config(self.donor.config, self.layers, ["F32"], self.rows, [])
+        return folder.config_of(self.donor.config, self.layers, ["F32"], self.rows, [])
 
 
 class Held(Checkpoint):

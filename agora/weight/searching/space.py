@@ -43,7 +43,11 @@ class Space(Protocol):
     members: Mapping[str, Key]
     average: Key | None
     identity: str
-    together: int
+
+    @property
+    def together(self) -> int:
+        """See above."""
+        ...
 
     def canonical(self, point: Sequence[float]) -> Point:
         """The one point that stands for all that give this candidate; scores are kept by it."""
