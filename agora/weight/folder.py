@@ -53,7 +53,7 @@ def small_files(
 def config_of(
     given: Mapping[str, Any], layers: int | None, dtypes: Sequence[str], vocabulary: int | None, notes: list[str]
 ) -> dict[str, Any]:
-    """A parent's configuration as the result needs it: other layers, types and rows, and nothing that would run code."""
+    """A parent's configuration as the result needs it, without what would run code."""
     config = json.loads(json.dumps(given))
     for key in _CODE:
         if key in config:
