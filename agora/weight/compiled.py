@@ -4,6 +4,9 @@ This module needs numba, and is imported only where a merge is large enough; see
 operation is the one, in float32 and in the order, that the numpy code of the methods does, and none is contracted or
 reordered, so that the bytes are the same. What is out of the ordinary - numbers beyond 2**64, infinite or none, a
 result near the end of its type's range - is not dealt with: a kernel then says so, and numpy does that chunk.
+
+Loops are written so that the compiler makes vectors of them: no array is read under one type and written under another,
+and the largest is kept rather than whether one was too large.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 Singles = NDArray[np.float32]
 Whole = NDArray[np.int64]
 
-BLOCK = 1024  # elements
+BLOCK = 2048  # elements
 BF16, F16, F32 = 0, 1, 2
 
 
@@ -34,66 +37,65 @@ def kernel(signature: str) -> Callable[[F], F]:
 @kernel("boolean(uint8[::1], int64, float32[::1])")
 def decode(raw: Bytes, kind: int, out: Singles) -> bool:
     """Floats of bytes; whether all are below 2**64 in magnitude."""
-    bits = out.view(np.uint32)
-    odd = np.uint32(0)
+    bits, most = out.view(np.uint32), np.uint32(0)
     if kind == BF16:
         words = raw.view(np.uint16)
         for j in range(out.size):
             word = np.uint32(words[j])
-            odd |= np.uint32((word & np.uint32(0x7FFF)) >= np.uint32(0x5F80))
+            most = max(most, np.uint32(word & np.uint32(0x7FFF)))
             bits[j] = np.uint32(word << np.uint32(16))
-    elif kind == F16:
+        return most < np.uint32(0x5F80)
+    if kind == F16:
         words = raw.view(np.uint16)
         for j in range(out.size):
             word = np.uint32(words[j])
-            odd |= np.uint32((word & np.uint32(0x7C00)) == np.uint32(0x7C00))
-            sign = np.uint32((word & np.uint32(0x8000)) << np.uint32(16))
-            shifted = np.uint32((word & np.uint32(0x7FFF)) << np.uint32(13))
-            bits[j] = np.uint32(shifted + np.uint32(0x38000000))  # the exponent's bias: 127 - 15
-            if shifted < np.uint32(0x00800000):  # denormal: 2**-14 + x, less 2**-14
-                bits[j] = np.uint32(shifted + np.uint32(0x38800000))
-                out[j] = out[j] - np.float32(2.0**-14)
-            bits[j] |= sign
-    else:
-        words32 = raw.view(np.uint32)
-        for j in range(out.size):
-            word = words32[j]
-            odd |= np.uint32((word & np.uint32(0x7FFFFFFF)) >= np.uint32(0x5F800000))
-            bits[j] = word
-    return odd == np.uint32(0)
+            size = np.uint32(word & np.uint32(0x7FFF))
+            most = max(most, size)
+            if size < np.uint32(0x400):  # denormal: a whole number of 2**-24
+                value = np.float32(np.int32(size)) * np.float32(2.0**-24)
+                out[j] = -value if word > np.uint32(0x7FFF) else value
+            else:
+                sign = np.uint32(np.uint32(word & np.uint32(0x8000)) << np.uint32(16))
+                bits[j] = np.uint32(np.uint32(np.uint32(size << np.uint32(13)) + np.uint32(0x38000000)) | sign)
+        return most < np.uint32(0x7C00)
+    wide = raw.view(np.uint32)
+    for j in range(out.size):
+        most = max(most, np.uint32(wide[j] & np.uint32(0x7FFFFFFF)))
+        bits[j] = wide[j]
+    return most < np.uint32(0x5F800000)
 
 
 @kernel("boolean(float32[::1], int64, uint8[::1])")
 def encode(values: Singles, kind: int, out: Bytes) -> bool:
     """Bytes of floats, rounded to nearest, ties to even; whether all are well within the type's range."""
-    bits = values.view(np.uint32)
-    odd = np.uint32(0)
+    bits, most = values.view(np.uint32), np.uint32(0)
     if kind == BF16:
         words = out.view(np.uint16)
         for j in range(values.size):
             own = bits[j]
-            odd |= np.uint32((own & np.uint32(0x7FFFFFFF)) >= np.uint32(0x7F000000))
-            up = np.uint32(np.uint32(own + np.uint32(0x7FFF)) + ((own >> np.uint32(16)) & np.uint32(1)))
-            words[j] = np.uint16(up >> np.uint32(16))
-    elif kind == F16:
+            most = max(most, np.uint32(own & np.uint32(0x7FFFFFFF)))
+            odd = np.uint32(np.uint32(own >> np.uint32(16)) & np.uint32(1))
+            words[j] = np.uint16(np.uint32(np.uint32(own + np.uint32(0x7FFF)) + odd) >> np.uint32(16))
+        return most < np.uint32(0x7F000000)
+    if kind == F16:
         words = out.view(np.uint16)
         for j in range(values.size):
             own = bits[j]
             size = np.uint32(own & np.uint32(0x7FFFFFFF))
-            odd |= np.uint32(size >= np.uint32(0x477FE000))
-            up = np.uint32(size + np.uint32(0xC8000FFF) + ((size >> np.uint32(13)) & np.uint32(1)))
-            half = np.uint32(up >> np.uint32(13))
-            if size < np.uint32(0x38800000):  # denormal: 0.5 + x is a multiple of 2**-24, rounded as is right
-                shifted = np.float32(abs(values[j]) + np.float32(0.5))
-                half = np.uint32(np.int64(np.float32(shifted - np.float32(0.5)) * np.float32(2.0**24)))
-            words[j] = np.uint16(half | ((own >> np.uint32(16)) & np.uint32(0x8000)))
-    else:
-        words32 = out.view(np.uint32)
-        for j in range(values.size):
-            own = bits[j]
-            odd |= np.uint32((own & np.uint32(0x7FFFFFFF)) >= np.uint32(0x7F800000))
-            words32[j] = own
-    return odd == np.uint32(0)
+            most = max(most, size)
+            odd = np.uint32(np.uint32(size >> np.uint32(13)) & np.uint32(1))
+            half = np.uint32(np.uint32(np.uint32(size + np.uint32(0xC8000FFF)) + odd) >> np.uint32(13))
+            # denormal: of 0.5 + x the last bit is worth 2**-24, so that it is rounded as it is to be
+            small = np.float32(np.float32(abs(values[j]) + np.float32(0.5)) - np.float32(0.5)) * np.float32(2.0**24)
+            if size < np.uint32(0x38800000):
+                half = np.uint32(np.int32(small))
+            words[j] = np.uint16(half | np.uint32(np.uint32(own >> np.uint32(16)) & np.uint32(0x8000)))
+        return most < np.uint32(0x477FE000)
+    wide = out.view(np.uint32)
+    for j in range(values.size):
+        most = max(most, np.uint32(bits[j] & np.uint32(0x7FFFFFFF)))
+        wide[j] = bits[j]
+    return most < np.uint32(0x7F800000)
 
 
 @kernel("boolean(uint8[:,::1], int64[::1], int64[::1], int64, float32[::1], boolean, int64, int64, uint8[::1])")
@@ -126,19 +128,26 @@ def weighted(
     return fine
 
 
-@kernel("void(float32[::1], int64, int64, int64, int64, boolean)")
-def drop(values: Singles, start: int, before: int, threshold: int, none: int, outside: bool) -> None:
-    """Times 0 those that are not, or, if not outside, that are, above a threshold, given by its bits; those equal to it
-    count as above it where their place is below `before`."""
-    bits = values.view(np.int32)
-    split = min(max(before - start, 0), values.size)
-    for part in range(2):
-        bar = np.int32(threshold - 1 + part)
-        begin, end = (0, split) if part == 0 else (split, values.size)
-        run, own = values[begin:end], bits[begin:end]
-        for j in range(run.size):
-            above = np.int32(own[j] & np.int32(0x7FFFFFFF)) > bar
-            run[j] = run[j] * np.float32(1.0 if above == outside else 0.0)
+@kernel("void(float32[::1], int64, float32, float32)")
+def keep(values: Singles, split: int, first: float, then: float) -> None:
+    """Times 0 those whose magnitude is not above a bar: the first up to a place, another from there on."""
+    split = min(max(split, 0), values.size)
+    one, two = values[:split], values[split:]
+    for j in range(one.size):
+        one[j] = one[j] * (np.float32(1) if abs(one[j]) > first else np.float32(0))
+    for j in range(two.size):
+        two[j] = two[j] * (np.float32(1) if abs(two[j]) > then else np.float32(0))
+
+
+@kernel("void(float32[::1], int64, float32, float32)")
+def leave(values: Singles, split: int, first: float, then: float) -> None:
+    """Times 0 those whose magnitude is above a bar."""
+    split = min(max(split, 0), values.size)
+    one, two = values[:split], values[split:]
+    for j in range(one.size):
+        one[j] = one[j] * (np.float32(0) if abs(one[j]) > first else np.float32(1))
+    for j in range(two.size):
+        two[j] = two[j] * (np.float32(0) if abs(two[j]) > then else np.float32(1))
 
 
 @kernel("void(float32[::1], uint32, uint32, uint32, uint32, float32)")
@@ -159,49 +168,44 @@ def draw(values: Singles, start: int, low: int, high: int, bar: int, scale: floa
 @kernel("void(float32[:,::1], int64, int64, float32[::1], boolean, float32[::1])")
 def elect(deltas: Singles, k: int, m: int, weight: Singles, mean: bool, total: Singles) -> None:
     """The sum, or the mean, of those that have the sign of the sum of all, + where that is 0."""
-    minus, shares = np.empty(BLOCK, np.uint32), np.empty(BLOCK, np.float32)
-    sums = minus.view(np.float32)
+    signs, shares = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
     for j in range(m):
-        sums[j] = np.float32(0)
         total[j] = np.float32(0)
         shares[j] = np.float32(0)
     for i in range(k):
         delta = deltas[i]
         for j in range(m):
-            sums[j] = sums[j] + delta[j]
+            total[j] = total[j] + delta[j]
     for j in range(m):
-        minus[j] = np.uint32(0x80000000) if sums[j] < np.float32(0) else np.uint32(0)
+        signs[j] = np.float32(-1) if total[j] < np.float32(0) else np.float32(1)
+        total[j] = np.float32(0)
     for i in range(k):
-        bits, share = deltas[i].view(np.uint32), weight[i]
-        delta = deltas[i]
+        delta, share = deltas[i], weight[i]
         for j in range(m):
-            bits[j] = bits[j] ^ minus[j]
-        for j in range(m):
-            agrees = delta[j] > np.float32(0)
-            total[j] = total[j] + (delta[j] if agrees else np.float32(0))
-            shares[j] = shares[j] + (share if agrees else np.float32(0))
+            own = delta[j] * signs[j]
+            total[j] = total[j] + (own if own > np.float32(0) else np.float32(0))
+            shares[j] = shares[j] + (share if own > np.float32(0) else np.float32(0))
     if mean:
         for j in range(m):
             total[j] = total[j] / (shares[j] if shares[j] != np.float32(0) else np.float32(1))
-    bits = total.view(np.uint32)
     for j in range(m):
-        bits[j] = bits[j] ^ minus[j]
+        total[j] = total[j] * signs[j]
 
 
 @kernel(
-    "boolean(uint8[:,::1], int64[::1], int64[::1], int64, int64, float32[::1], int64[:,::1], int64[:,::1], "
-    "float32[::1], int64, float32, int64, int64, uint8[::1])"
+    "boolean(uint8[:,::1], int64[::1], int64[::1], int64, int64, float32[::1], float32[:,::1], int64[:,::1], "
+    "int64[:,::1], float32[::1], int64, float32, int64, int64, uint8[::1])"
 )
 def combined(
-    raws: Bytes, kinds: Whole, sizes: Whole, start: int, n: int, weight: Singles, cuts: Whole, streams: Whole,
-    scale: Singles, elected: int, factor: float, kind: int, size: int, out: Bytes,
+    raws: Bytes, kinds: Whole, sizes: Whole, start: int, n: int, weight: Singles, bars: Singles, splits: Whole,
+    streams: Whole, scale: Singles, elected: int, factor: float, kind: int, size: int, out: Bytes,
 ) -> bool:  # fmt: skip
     """The first row, a base, plus a factor times the sum of the others' differences to it: pruned, weighted, perhaps
     with elected signs (1) and as a mean (2).
 
-    Of each model `cuts` holds whether it is cut by size (1), the threshold's bits and the place from which those equal
-    to it are dropped, and the same of the largest, which are dropped; `streams` whether it is drawn (1), both halves of
-    the key, and the bar.
+    Of each model `bars` holds two magnitudes, up to a place and from there on, above which differences are kept, and two
+    above which the largest are dropped again; `splits` whether there are the former (1), the latter (1), and both
+    places; `streams` whether it is drawn (1), both halves of the key, and the bar.
     """
     fine, k = True, len(weight)
     deltas = np.empty((k, BLOCK), np.float32)
@@ -216,10 +220,10 @@ def combined(
             fine &= decode(raws[i + 1, at * sizes[i + 1] : (at + m) * sizes[i + 1]], kinds[i + 1], delta[:m])
             for j in range(m):
                 delta[j] = delta[j] - base[j]
-            if cuts[i, 0]:
-                drop(delta[:m], start + at, cuts[i, 2], cuts[i, 1], 0, True)
-                if cuts[i, 3]:
-                    drop(delta[:m], start + at, cuts[i, 5], cuts[i, 4], 0, False)
+            if splits[i, 0]:
+                keep(delta[:m], splits[i, 2] - start - at, bars[i, 0], bars[i, 1])
+            if splits[i, 1]:
+                leave(delta[:m], splits[i, 3] - start - at, bars[i, 2], bars[i, 3])
             if streams[i, 0]:
                 draw(
                     delta[:m], np.uint32(start + at), np.uint32(streams[i, 1]), np.uint32(streams[i, 2]),
@@ -264,6 +268,8 @@ def count(values: Singles, low: float, high: float, hold: bool, places: NDArray[
     """How many are above a bracket, at its lower and at its upper end, and inside it; places of the latter if wanted."""
     inside = 0
     found[:] = 0
+    flags = np.empty(BLOCK, np.uint8)
+    eights = flags.view(np.uint64)
     for at in range(0, values.size, BLOCK):
         own = values[at : at + BLOCK]
         above, lower, upper = np.uint32(0), np.uint32(0), np.uint32(0)
@@ -276,6 +282,13 @@ def count(values: Singles, low: float, high: float, hold: bool, places: NDArray[
         found[2] += upper
         if hold:
             for j in range(own.size):
-                places[inside] = np.int32(at + j)
-                inside += np.int64((own[j] > low) & (own[j] < high))
+                flags[j] = np.uint8((own[j] > low) & (own[j] < high))
+            for j in range(own.size, BLOCK):
+                flags[j] = np.uint8(0)
+            for eight in range(BLOCK // 8):
+                if eights[eight]:
+                    for j in range(8 * eight, 8 * eight + 8):
+                        if flags[j]:
+                            places[inside] = np.int32(at + j)
+                            inside += 1
     found[3] = inside

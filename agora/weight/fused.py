@@ -8,7 +8,6 @@ the models' bytes to the result's. Everything else, and every chunk that a kerne
 from __future__ import annotations
 
 import importlib
-import math
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -109,15 +108,17 @@ class Fused:
 
     def _combined(self, plan: Combined, x: Tensors, dtype: str) -> Write | None:
         k = len(plan.weight)
-        cuts, streams = np.zeros((k, 6), np.int64), np.zeros((k, 4), np.int64)
-        scale = np.ones(k, np.float32)
+        splits, streams = np.zeros((k, 4), np.int64), np.zeros((k, 4), np.int64)
+        bars, scale = np.zeros((k, 4), np.float32), np.ones(k, np.float32)
         prune = plan.prune
         keep = prune.keep if isinstance(prune, Masked) else None
         if isinstance(keep, BySize):
-            cuts[:, :3] = [_bits(cut) for cut in keep.cuts]
+            for i in range(k):
+                splits[i, 0], (splits[i, 2], bars[i, 0], bars[i, 1]) = 1, _bars(keep.cuts[i])
         elif isinstance(keep, Between):
             for i in (i for i in range(k) if keep.density[i] < 1):
-                cuts[i] = *_bits(keep.outer.cuts[i]), *_bits(keep.inner.cuts[i])
+                splits[i, 0], (splits[i, 2], bars[i, 0], bars[i, 1]) = 1, _bars(keep.outer.cuts[i])
+                splits[i, 1], (splits[i, 3], bars[i, 2], bars[i, 3]) = 1, _bars(keep.inner.cuts[i])
         elif isinstance(prune, AtRandom):
             for i in (i for i in range(k) if prune.density[i] < 1):
                 key, scale[i] = x.stream(i), prune.scale[i]
@@ -133,19 +134,17 @@ class Fused:
         def write(start: int, count: int, out: Bytes) -> bool:
             raws, kinds, sizes = _rows(rows, start, count, x.scratch)
             return bool(self._kernels.combined(
-                raws, kinds, sizes, start, count, weight, cuts, streams, scale, elected, plan.factor, KINDS[dtype],
-                SIZES[dtype], out,
+                raws, kinds, sizes, start, count, weight, bars, splits, streams, scale, elected, plan.factor,
+                KINDS[dtype], SIZES[dtype], out,
             ))  # fmt: skip
 
         return write
 
 
-def _bits(cut: Cut) -> tuple[int, int, int]:
-    """Whether it cuts, its threshold's bits, and the place up to which those equal to it are taken."""
-    if cut.threshold < 0:
-        return 1, -1, 0
-    bits = int(np.array([cut.threshold], np.float32).view(np.int32)[0])
-    return 1, bits, 0 if math.isinf(cut.threshold) else cut.before
+def _bars(cut: Cut) -> tuple[int, float, float]:
+    """A cut as a place, a magnitude above which those before it are taken, and one for those from there on."""
+    under = float(np.nextafter(np.float32(cut.threshold), np.float32(-1))) if cut.threshold > 0 else -1.0
+    return cut.before, under, cut.threshold
 
 
 def _rows(sources: Sequence[Source], start: int, count: int, scratch: Scratch) -> tuple[Bytes, Any, Any]:
