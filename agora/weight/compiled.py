@@ -44,7 +44,7 @@ def decode(raw: Bytes, kind: int, out: Singles) -> bool:
             word = np.uint32(words[j])
             most = max(most, np.uint32(word & np.uint32(0x7FFF)))
             bits[j] = np.uint32(word << np.uint32(16))
-        return most < np.uint32(0x5F80)
+        return bool(most < np.uint32(0x5F80))
     if kind == F16:
         words = raw.view(np.uint16)
         for j in range(out.size):
@@ -57,12 +57,12 @@ def decode(raw: Bytes, kind: int, out: Singles) -> bool:
             else:
                 sign = np.uint32(np.uint32(word & np.uint32(0x8000)) << np.uint32(16))
                 bits[j] = np.uint32(np.uint32(np.uint32(size << np.uint32(13)) + np.uint32(0x38000000)) | sign)
-        return most < np.uint32(0x7C00)
+        return bool(most < np.uint32(0x7C00))
     wide = raw.view(np.uint32)
     for j in range(out.size):
         most = max(most, np.uint32(wide[j] & np.uint32(0x7FFFFFFF)))
         bits[j] = wide[j]
-    return most < np.uint32(0x5F800000)
+    return bool(most < np.uint32(0x5F800000))
 
 
 @kernel("boolean(float32[::1], int64, uint8[::1])")
@@ -76,7 +76,7 @@ def encode(values: Singles, kind: int, out: Bytes) -> bool:
             most = max(most, np.uint32(own & np.uint32(0x7FFFFFFF)))
             odd = np.uint32(np.uint32(own >> np.uint32(16)) & np.uint32(1))
             words[j] = np.uint16(np.uint32(np.uint32(own + np.uint32(0x7FFF)) + odd) >> np.uint32(16))
-        return most < np.uint32(0x7F000000)
+        return bool(most < np.uint32(0x7F000000))
     if kind == F16:
         words = out.view(np.uint16)
         for j in range(values.size):
@@ -90,12 +90,12 @@ def encode(values: Singles, kind: int, out: Bytes) -> bool:
             if size < np.uint32(0x38800000):
                 half = np.uint32(np.int32(small))
             words[j] = np.uint16(half | np.uint32(np.uint32(own >> np.uint32(16)) & np.uint32(0x8000)))
-        return most < np.uint32(0x477FE000)
+        return bool(most < np.uint32(0x477FE000))
     wide = out.view(np.uint32)
     for j in range(values.size):
         most = max(most, np.uint32(bits[j] & np.uint32(0x7FFFFFFF)))
         wide[j] = bits[j]
-    return most < np.uint32(0x7F800000)
+    return bool(most < np.uint32(0x7F800000))
 
 
 @kernel("boolean(uint8[:,::1], int64[::1], int64[::1], int64, float32[::1], boolean, int64, int64, uint8[::1])")
@@ -151,7 +151,7 @@ def leave(values: Singles, split: int, first: float, then: float) -> None:
 
 
 @kernel("void(float32[::1], uint32, uint32, uint32, uint32, float32)")
-def draw(values: Singles, start: int, low: int, high: int, bar: int, scale: float) -> None:
+def draw(values: Singles, start: np.uint32, low: np.uint32, high: np.uint32, bar: np.uint32, scale: float) -> None:
     """Times 0 those whose draw, see `masks`, is not below a bar, and all times a scale."""
     for j in range(values.size):
         z = np.uint32(np.uint32(np.uint32(j) + start) ^ low)
@@ -203,8 +203,8 @@ def combined(
     """The first row, a base, plus a factor times the sum of the others' differences to it: pruned, weighted, perhaps
     with elected signs (1) and as a mean (2).
 
-    Of each model `bars` holds two magnitudes, up to a place and from there on, above which differences are kept, and two
-    above which the largest are dropped again; `splits` whether there are the former (1), the latter (1), and both
+    Of each model `bars` holds two magnitudes, up to a place and from there on, above which differences are kept, and
+    two above which the largest are dropped again; `splits` whether there are the former (1), the latter (1), and both
     places; `streams` whether it is drawn (1), both halves of the key, and the bar.
     """
     fine, k = True, len(weight)
@@ -265,7 +265,7 @@ def magnitudes(raws: Bytes, kinds: Whole, sizes: Whole, n: int, out: Singles) ->
 
 @kernel("void(float32[::1], float32, float32, boolean, int32[::1], int64[::1])")
 def count(values: Singles, low: float, high: float, hold: bool, places: NDArray[np.int32], found: Whole) -> None:
-    """How many are above a bracket, at its lower and at its upper end, and inside it; places of the latter if wanted."""
+    """How many are above a bracket, at its lower end, at its upper, and inside it; places of the latter if wanted."""
     inside = 0
     found[:] = 0
     flags = np.empty(BLOCK, np.uint8)

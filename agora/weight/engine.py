@@ -14,7 +14,7 @@ import numpy as np
 from agora.errors import InputError
 from agora.weight.checkpoint import Checkpoint
 from agora.weight.dtypes import FLOATS, SIZES, Floats, decode, encode
-from agora.weight.fused import load
+from agora.weight.fused import Fused
 from agora.weight.methods import Copy, Rows, Whole
 from agora.weight.plan import Job
 from agora.weight.sources import FileSource, Scratch, Source
@@ -22,6 +22,7 @@ from agora.weight.tensors import Chunk, Tensors, no_nan
 from agora.weight.writer import Writer
 
 CHUNK = 1 << 16  # elements: what a few models hold of a chunk stays in a core's own cache
+FUSED = 1 << 17  # the same of compiled kernels, which hold only bytes of it
 Progress = Callable[[int, int], None]
 
 
@@ -43,7 +44,7 @@ class Engine:
         chunk: int | None = None, threads: int | None = None, progress: Progress | None = None,
     ) -> None:  # fmt: skip
         self.jobs, self.writer, self.files, self.seed = jobs, writer, files, seed
-        self.chunk = chunk or CHUNK
+        self.chunk, self.fused_chunk = chunk or CHUNK, chunk or FUSED
         self.threads = threads or min(2, os.cpu_count() or 1)
         self.progress = progress
         self._done = 0
@@ -55,7 +56,7 @@ class Engine:
         for job in sorted(jobs, key=lambda job: job.output.name):
             self._places[job.output.name] = place
             place += 0 if job.copied else math.prod(job.output.shape)
-        self.fused = load(place)
+        self.fused = Fused.of(jobs)
 
     def run(self) -> None:
         """Make all tensors.
@@ -133,6 +134,7 @@ class Engine:
     def _write(self, job: Job, x: Tensors, step: int, kernel: Callable[[Chunk], Floats]) -> None:
         size = SIZES[job.output.dtype]
         fused = x.fused.writing(kernel, x, job.output.dtype) if x.fused else None
+        step = self.fused_chunk if fused else step
         for start in range(0, x.size, step):
             if self._stop.is_set():
                 return

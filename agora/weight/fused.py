@@ -8,6 +8,7 @@ the models' bytes to the result's. Everything else, and every chunk that a kerne
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -20,42 +21,52 @@ from agora.weight.dtypes import SIZES, Bytes, Floats
 from agora.weight.methods.averages import Weighted
 from agora.weight.methods.pruning import AtRandom, Between, BySize, Masked
 from agora.weight.methods.tasks import Combined
-from agora.weight.select import Counted, Cut
+from agora.weight.plan import Job
+from agora.weight.select import Counted, Cut, counted
 from agora.weight.sources import FileSource, Scratch, Source
 from agora.weight.tensors import Chunk, Tensors
 
-WORTH = 1 << 27  # elements of a result from which on what is saved is more than loading the kernels takes
+WORTH = 1 << 30  # elements read, see `Fused.of`, from which on more is saved than loading numba and the kernels takes
 LARGEST = 2.0**20  # of a factor, so that nothing in between can overflow; see `compiled`
 KINDS = {"BF16": 0, "F16": 1, "F32": 2}  # as `compiled` numbers them
 
 Write = Callable[[int, int, Bytes], bool]
-_loading = threading.Lock()
-
-
-def load(elements: int) -> Fused | None:
-    """The compiled kernels, if there are any and a result of so many elements is worth it.
-
-    AGORA_COMPILED in the environment: 0 is never, 1 whatever the size.
-    """
-    wanted = os.environ.get("AGORA_COMPILED", "")
-    if wanted == "0" or (wanted != "1" and elements < WORTH):
-        return None
-    with _loading:
-        try:
-            return Fused(importlib.import_module("agora.weight.compiled"))
-        except Exception:  # numba is missing, does not know this Python or numpy, or finds no place for its cache
-            return None
 
 
 class Fused:
-    """The compiled kernels; may be called from any thread.
+    """The compiled kernels, loaded when the first is wanted; may be called from any thread."""
 
-    Args:
-        kernels: the module `compiled`.
-    """
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: Any = None
+        self._tried = False
 
-    def __init__(self, kernels: Any) -> None:
-        self._kernels = kernels
+    @classmethod
+    def of(cls, jobs: Sequence[Job]) -> Fused | None:
+        """The compiled kernels, where these jobs are worth them; by the elements that they read, which count four times
+        where differences are pruned, as in TIES.
+
+        AGORA_COMPILED in the environment: 0 is never, 1 is whatever the size.
+        """
+        wanted = os.environ.get("AGORA_COMPILED", "")
+        if wanted in ("0", "1"):
+            return cls() if wanted == "1" else None
+        read = 0
+        for job in jobs:
+            times = 0 if job.copied else 4 if "density" in job.parameters else 1
+            read += times * math.prod(job.output.shape) * (len(job.models) + (job.base is not None))
+        return cls() if read >= WORTH else None
+
+    def kernels(self) -> Any:
+        """The module `compiled`, or None without numba."""
+        with self._lock:
+            if not self._tried:
+                self._tried = True
+                try:
+                    self._held = importlib.import_module("agora.weight.compiled")
+                except Exception:  # numba is missing, does not know this Python or numpy, or has no place for its cache
+                    self._held = None
+            return self._held
 
     def writing(self, plan: Any, x: Tensors, dtype: str) -> Write | None:
         """What does as a kernel says and encodes the result: called with start, count and where the bytes go.
@@ -78,21 +89,23 @@ class Fused:
     def magnitudes(self, chunk: Chunk) -> list[Floats] | None:
         """Magnitudes of every model's differences to the base; None for a chunk that numpy must do."""
         x = chunk.of
-        if x.dtype != np.float32 or x.base is None:
+        if x.dtype != np.float32 or x.base is None or (kernels := self.kernels()) is None:
             return None
         raws, kinds, sizes = _rows([x.base, *x.models], chunk.start, chunk.size, x.scratch)
         out = x.scratch.take("magnitudes", len(x.models) * chunk.size).reshape(-1, chunk.size)
-        return list(out) if self._kernels.magnitudes(raws, kinds, sizes, chunk.size, out) else None
+        return list(out) if kernels.magnitudes(raws, kinds, sizes, chunk.size, out) else None
 
     def counted(self, magnitudes: Floats, low: float, high: float, hold: bool) -> Counted:
         """See `select.counted`."""
+        if magnitudes.dtype != np.float32 or (kernels := self.kernels()) is None:
+            return counted(magnitudes, low, high, hold)
         found, places = np.empty(4, np.int64), np.empty(len(magnitudes) if hold else 0, np.int32)
-        self._kernels.count(magnitudes, low, high, hold, places, found)
+        kernels.count(magnitudes, low, high, hold, places, found)
         above, lower, upper, inside = map(int, found)
         return above, lower, upper, places[:inside].astype(np.intp) if hold else None
 
     def _weighted(self, plan: Weighted, x: Tensors, dtype: str) -> Write | None:
-        if any(abs(factor) > LARGEST for _, factor in plan.terms):
+        if any(abs(factor) > LARGEST for _, factor in plan.terms) or (kernels := self.kernels()) is None:
             return None
         sources = [x.base if i == len(x.models) else x.models[i] for i, _ in plan.terms]
         rows = [source for source in sources if source is not None]
@@ -100,7 +113,7 @@ class Fused:
 
         def write(start: int, count: int, out: Bytes) -> bool:
             raws, kinds, sizes = _rows(rows, start, count, x.scratch)
-            return bool(self._kernels.weighted(
+            return bool(kernels.weighted(
                 raws, kinds, sizes, count, factors, plan.affine, KINDS[dtype], SIZES[dtype], out
             ))  # fmt: skip
 
@@ -128,12 +141,14 @@ class Fused:
         factors = [*plan.weight, *scale.tolist(), plan.factor]
         if x.base is None or max(map(abs, factors)) > LARGEST or streams[:, 3].max(initial=0) >= 1 << 32:
             return None
+        if (kernels := self.kernels()) is None:
+            return None
         rows = [x.base, *x.models]
         weight, elected = np.array(plan.weight, np.float32), 2 if plan.mean else int(plan.elect)
 
         def write(start: int, count: int, out: Bytes) -> bool:
             raws, kinds, sizes = _rows(rows, start, count, x.scratch)
-            return bool(self._kernels.combined(
+            return bool(kernels.combined(
                 raws, kinds, sizes, start, count, weight, bars, splits, streams, scale, elected, plan.factor,
                 KINDS[dtype], SIZES[dtype], out,
             ))  # fmt: skip

@@ -45,8 +45,8 @@ NOTHING, ALL = Cut(float("inf"), 0), Cut(-1.0, 0)
 
 
 def counted(magnitudes: Floats, low: float, high: float, hold: bool) -> Counted:
-    """How many magnitudes are above a bracket, equal to its lower and to its upper end, and, if they are to be held, the
-    places of those inside it."""
+    """How many magnitudes are above a bracket, equal to its lower and to its upper end, and, if they are to be held,
+    the places of those inside it."""
     mask = np.greater(magnitudes, high)
     above = int(np.count_nonzero(mask))
     lower = int(np.count_nonzero(np.equal(magnitudes, low, out=mask)))
