@@ -59,8 +59,8 @@ def merge(
     """Merge checkpoints into one, in a folder that loads wherever its parents do.
 
     The bytes of the result depend on the recipe and its models alone: not on chunks, threads, how the models are cut
-    into files, where they lie, or, where the method's rule has no order, in which order they stand; nor on whether large
-    merges find compiled kernels (the extra `fast`; AGORA_COMPILED=0 leaves them out).
+    into files, where they lie, or, where the method's rule has no order, in which order they stand. Nor do they depend
+    on whether a large merge finds compiled kernels (the extra `fast`; AGORA_COMPILED=0 leaves them out).
 
     Args:
         recipe: a file of either form, or data; see `read_recipe`.
