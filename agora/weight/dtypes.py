@@ -78,7 +78,8 @@ def encode(values: Floats, dtype: str, out: Bytes, bits: NDArray[np.uint32]) -> 
         np.bitwise_and(bits, 1, out=bits)
         np.add(bits, 0x7FFF, out=bits)
         np.add(bits, own, out=bits)
-        out.view("<u2")[:] = bits.view(np.uint16)[1::2]  # the high half: this machine is little-endian
+        np.right_shift(bits, 16, out=bits)
+        out.view("<u2")[:] = bits  # each fits; to take every other of 16 bits is four times as slow
         if highest < 3.3e38 and values.min(initial=0) > -3.3e38:
             return
         target: Floats = np.left_shift(out.view("<u2"), 16, dtype=np.uint32).view(np.float32)

@@ -14,6 +14,7 @@ import numpy as np
 from agora.errors import InputError
 from agora.weight.checkpoint import Checkpoint
 from agora.weight.dtypes import FLOATS, SIZES, Floats, decode, encode
+from agora.weight.fused import Fused
 from agora.weight.methods import Copy, Rows, Whole
 from agora.weight.plan import Job
 from agora.weight.sources import FileSource, Scratch, Source
@@ -21,6 +22,7 @@ from agora.weight.tensors import Chunk, Tensors, no_nan
 from agora.weight.writer import Writer
 
 CHUNK = 1 << 16  # elements: what a few models hold of a chunk stays in a core's own cache
+FUSED = 1 << 17  # the same of compiled kernels, which hold only bytes of it
 Progress = Callable[[int, int], None]
 
 
@@ -42,7 +44,7 @@ class Engine:
         chunk: int | None = None, threads: int | None = None, progress: Progress | None = None,
     ) -> None:  # fmt: skip
         self.jobs, self.writer, self.files, self.seed = jobs, writer, files, seed
-        self.chunk = chunk or CHUNK
+        self.chunk, self.fused_chunk = chunk or CHUNK, chunk or FUSED
         self.threads = threads or min(2, os.cpu_count() or 1)
         self.progress = progress
         self._done = 0
@@ -54,6 +56,7 @@ class Engine:
         for job in sorted(jobs, key=lambda job: job.output.name):
             self._places[job.output.name] = place
             place += 0 if job.copied else math.prod(job.output.shape)
+        self.fused = Fused.of(jobs)
 
     def run(self) -> None:
         """Make all tensors.
@@ -115,7 +118,7 @@ class Engine:
             files[parameter] = [FileSource(one, name, str(one.folder)) if name in one else None for one in held]
         return Tensors(
             name, job.output.shape, job.models, job.base, self.seed, scratch, files,
-            self._places[name], self._everything, self._once,
+            self._places[name], self._everything, self._once, self.fused,
         )  # fmt: skip
 
     def _everything(self, scratch: Scratch) -> list[Tensors]:
@@ -130,16 +133,20 @@ class Engine:
 
     def _write(self, job: Job, x: Tensors, step: int, kernel: Callable[[Chunk], Floats]) -> None:
         size = SIZES[job.output.dtype]
+        fused = x.fused.writing(kernel, x, job.output.dtype) if x.fused else None
+        step = self.fused_chunk if fused else step
         for start in range(0, x.size, step):
             if self._stop.is_set():
                 return
-            chunk = Chunk(x, start, min(step, x.size - start))
-            values = kernel(chunk)
-            raw = x.scratch.take("out", chunk.size * size, np.uint8)
-            try:
-                encode(values, job.output.dtype, raw, x.scratch.take("bits", chunk.size, np.uint32))
-            except InputError as error:
-                raise InputError(f"tensor '{x.name[:80]}': {error.message}", hint=error.hint) from None
+            count = min(step, x.size - start)
+            raw = x.scratch.take("out", count * size, np.uint8)
+            if fused is None or not fused(start, count, raw):
+                chunk = Chunk(x, start, count)
+                values = kernel(chunk)
+                try:
+                    encode(values, job.output.dtype, raw, x.scratch.take("bits", count, np.uint32))
+                except InputError as error:
+                    raise InputError(f"tensor '{x.name[:80]}': {error.message}", hint=error.hint) from None
             self.writer.write(x.name, start * size, raw)
             self._count(len(raw))
 

@@ -60,6 +60,11 @@ def _hash(key: int, start: int, z: Draws, scratch: Scratch) -> None:
     np.bitwise_xor(z, t, out=z)
 
 
+def bar(probability: float) -> int:
+    """What a draw must be below to have this probability, 0 to 1, to 32 bits."""
+    return round(probability * 2**32)
+
+
 def kept(key: int, start: int, probability: float, out: NDArray[np.bool_], scratch: Scratch) -> None:
     """Fill `out` with whether each element from `start` on is kept.
 
@@ -70,10 +75,10 @@ def kept(key: int, start: int, probability: float, out: NDArray[np.bool_], scrat
         out: as many as are wanted.
         scratch: of this thread.
     """
-    bar = round(probability * 2**32)
-    if bar >= 2**32:
+    below = bar(probability)
+    if below >= 2**32:
         out[:] = True
         return
     drawn = scratch.take("draws", len(out), np.uint32)
     draws(key, start, drawn, scratch)
-    np.less(drawn, bar, out=out)
+    np.less(drawn, below, out=out)

@@ -59,13 +59,14 @@ def merge(
     """Merge checkpoints into one, in a folder that loads wherever its parents do.
 
     The bytes of the result depend on the recipe and its models alone: not on chunks, threads, how the models are cut
-    into files, where they lie, or, where the method's rule has no order, in which order they stand.
+    into files, where they lie, or, where the method's rule has no order, in which order they stand. Nor do they depend
+    on whether a large merge finds compiled kernels (the extra `fast`; AGORA_COMPILED=0 leaves them out).
 
     Args:
         recipe: a file of either form, or data; see `read_recipe`.
         out: the folder to make. It appears under this name once it is whole.
         threads: tensors made at a time; default 2.
-        chunk: elements at a time; default 65,536.
+        chunk: elements at a time; default 65,536, or twice as many in compiled kernels.
         seed: of random masks, in place of the recipe's.
         shard: bytes of a file from which on another is begun.
         overwrite: replace what is there.

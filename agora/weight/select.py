@@ -15,6 +15,8 @@ SAMPLE = 64  # places at least at which a sample is taken
 RUN = 1024  # elements taken at each
 MOST = 1 << 23  # elements of a sample at most
 
+Counted = tuple[int, int, int, NDArray[np.intp] | None]
+Counter = Callable[[Floats, float, float, bool], Counted]
 Pieces = Iterable[tuple[int, Sequence[Floats]]]
 
 
@@ -42,9 +44,23 @@ class Cut:
 NOTHING, ALL = Cut(float("inf"), 0), Cut(-1.0, 0)
 
 
+def counted(magnitudes: Floats, low: float, high: float, hold: bool) -> Counted:
+    """How many magnitudes are above a bracket, equal to its lower and to its upper end, and, if they are to be held,
+    the places of those inside it."""
+    mask = np.greater(magnitudes, high)
+    above = int(np.count_nonzero(mask))
+    lower = int(np.count_nonzero(np.equal(magnitudes, low, out=mask)))
+    upper = int(np.count_nonzero(np.equal(magnitudes, high, out=mask)))
+    if not hold:
+        return above, lower, upper, None
+    np.less(magnitudes, high, out=mask)
+    return above, lower, upper, np.flatnonzero(np.logical_and(mask, np.greater(magnitudes, low), out=mask))
+
+
 def largest(
-    size: int, counts: Sequence[int], pieces: Callable[[], Pieces], sample: Callable[[int, int], Sequence[Floats]]
-) -> list[Cut]:
+    size: int, counts: Sequence[int], pieces: Callable[[], Pieces], sample: Callable[[int, int], Sequence[Floats]],
+    counter: Counter = counted,
+) -> list[Cut]:  # fmt: skip
     """The cut after the `counts[i]` largest magnitudes of the i-th of several tensors of one size, read together.
 
     A sample brackets the thresholds; one pass then counts what lies above the brackets and holds what lies inside.
@@ -56,6 +72,7 @@ def largest(
         counts: k of each, 0 to `size`.
         pieces: gives (start, magnitudes of each), from the beginning to the end; read as often as it takes.
         sample: magnitudes of each over (start, count), fewer where a tensor ends.
+        counter: what counts; see `counted`.
     """
     cuts: list[Cut | None] = [NOTHING if not k else ALL if k >= size else None for k in counts]
     wanted = [i for i, cut in enumerate(cuts) if cut is None]
@@ -63,14 +80,11 @@ def largest(
         return [cut for cut in cuts if cut is not None]
     brackets = _brackets(size, [counts[i] for i in wanted], wanted, sample)
     finders = {i: _Finder(counts[i], *bracket) for i, bracket in zip(wanted, brackets, strict=True)}
-    below, over = np.empty(0, np.bool_), np.empty(0, np.bool_)
     longest = 0
     for start, magnitudes in pieces():
-        n = len(magnitudes[0])
-        if n > len(below):
-            below, over, longest = np.empty(n, np.bool_), np.empty(n, np.bool_), n
+        longest = max(longest, len(magnitudes[0]))
         for i, finder in finders.items():
-            finder.feed(start, magnitudes[i], below[:n], over[:n])
+            finder.feed(start, magnitudes[i], counter)
     for i, finder in finders.items():
         cuts[i] = finder.cut(lambda start, i=i: sample(start, longest)[i])  # type: ignore[misc]
     missed = [i for i in wanted if cuts[i] is None]
@@ -117,17 +131,16 @@ class _Finder:
         self.values: list[Floats] = []
         self.places: list[NDArray[np.int64]] = []
 
-    def feed(self, start: int, magnitudes: Floats, below: NDArray[np.bool_], over: NDArray[np.bool_]) -> None:
+    def feed(self, start: int, magnitudes: Floats, counter: Counter) -> None:
+        hold = self.inside <= HELD and self.low != self.high
+        above, lower, upper, places = counter(magnitudes, self.low, self.high, hold)
         self.starts.append(start)
-        np.greater(magnitudes, self.high, out=over)
-        self.above += int(np.count_nonzero(over))
-        for end, counts in self.equal.items():
-            counts.append(int(np.count_nonzero(np.equal(magnitudes, end, out=over))))
-        if self.inside > HELD or self.low == self.high:
+        self.above += above
+        self.equal[self.high].append(upper)
+        if self.low != self.high:
+            self.equal[self.low].append(lower)
+        if places is None:
             return
-        np.greater(magnitudes, self.low, out=below)
-        np.less(magnitudes, self.high, out=over)
-        places = np.flatnonzero(np.logical_and(below, over, out=below))
         self.inside += len(places)
         self.values.append(magnitudes[places])
         self.places.append(places + start)

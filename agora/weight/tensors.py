@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from agora.errors import InputError
 from agora.weight import masks
 from agora.weight.dtypes import Floats
 from agora.weight.sources import BLOCK, Scratch, Source
+
+if TYPE_CHECKING:
+    from agora.weight.fused import Fused
 
 Gram = NDArray[np.float64]
 
@@ -97,6 +100,7 @@ class Tensors:
         place: index of its first element in the row of all tensors of the output, by name.
         everything: all of them, for statistics over the whole model.
         once: computes what is asked for under a key once a merge, whichever thread comes first.
+        fused: compiled kernels, where they are used.
     """
 
     name: str
@@ -109,6 +113,7 @@ class Tensors:
     place: int = 0
     everything: Callable[[Scratch], Sequence[Tensors]] | None = None
     once: Callable[[Any, Callable[[], Any]], Any] = lambda key, make: make()
+    fused: Fused | None = None
 
     def __post_init__(self) -> None:
         every = [*self.models, *([self.base] if self.base else [])]
@@ -142,16 +147,17 @@ class Tensors:
     def kept(self, i: int, chunk: Chunk, probability: float) -> NDArray[np.bool_]:
         """Whether each element of a chunk of model `i` is kept, drawn with this probability."""
         out: NDArray[np.bool_] = chunk.scratch(("kept", i), np.bool_)
-        masks.kept(self._key(i), chunk.start, probability, out, self.scratch)
+        masks.kept(self.stream(i), chunk.start, probability, out, self.scratch)
         return out
 
     def uniform(self, i: int, chunk: Chunk) -> NDArray[np.float64]:
         """A draw from [0, 1) for each element of a chunk of model `i`."""
         drawn = chunk.scratch("draws", np.uint32)
-        masks.draws(self._key(i), chunk.start, drawn, self.scratch)
+        masks.draws(self.stream(i), chunk.start, drawn, self.scratch)
         return drawn * 2.0**-32
 
-    def _key(self, i: int) -> int:
+    def stream(self, i: int) -> int:
+        """The key of the draws of model `i`; see `masks`."""
         return masks.key_of(self.seed, self.name, self.models[i].key)
 
     def whole(self, source: Source) -> Floats:

@@ -1,17 +1,20 @@
 """Merging: CPU seconds, wall time and peak private memory beside a plain copy of the same bytes, and beside mergekit.
 
-    python tests/benchmarks/merging.py [--layers 24] [--repeat 3] [--mergekit PYTHON] [--json]
+    python tests/benchmarks/merging.py [--layers 24] [--repeat 3] [--compiled both] [--mergekit PYTHON]
+                                        [--json]
 
 It makes a base of 0.5B parameters in bfloat16 and three models (base + N(0, 1e-3)) in a temporary folder. Every figure
 is of a process of its own, started afresh: interpreter and imports included. 'copy N' reads the bytes of N models
 through a buffer, writes those of one, and brings them to the disk, as a merge must; a merge is 'x floor' of the copy
 with as many inputs. Private memory is the most anonymous memory seen (VmRSS less what is mapped from files), sampled
-every 20 ms. The caches are warm: one copy goes first.
+every 20 ms. The caches are warm: one copy goes first. 'compiled' is with numba's kernels whatever the size, 'agora'
+without; that takes loading them, which is in the figures, and once a machine compiling them, which is a row of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import shutil
@@ -120,11 +123,13 @@ def recipe(method: str) -> dict[str, Any]:
     return made
 
 
-def measure(command: list[str], where: Path) -> dict[str, float]:
+def measure(command: list[str], where: Path, **environment: str) -> dict[str, float]:
     """CPU and wall seconds of a command, and the most private memory, in GB, that it had."""
     peak, over = [0], threading.Event()
     begun = time.monotonic()
-    process = subprocess.Popen(command, cwd=where, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command, cwd=where, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ | environment
+    )
 
     def watch() -> None:
         while not over.wait(0.02):
@@ -161,10 +166,16 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--methods", nargs="*", default=list(INPUTS), choices=list(INPUTS))
+    parser.add_argument(
+        "--compiled", default="both", choices=["both", "on", "off"], help="with numba, without, or both"
+    )
     parser.add_argument("--mergekit", metavar="PYTHON", help="an interpreter that has mergekit; once a method")
     parser.add_argument("--folder", type=Path, help="where to make the temporary folder")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
+    ways = {"both": {"agora": "0", "compiled": "1"}, "on": {"compiled": "1"}, "off": {"agora": "0"}}[given.compiled]
+    if importlib.util.find_spec("numba") is None:
+        ways.pop("compiled", None)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         folder = Path(name)
@@ -172,34 +183,40 @@ def main() -> None:
         paths = [str(folder / model / "model.safetensors") for model in MODELS]
         out = folder / "out"
 
-        def timed(command: list[str]) -> dict[str, float]:
+        def timed(command: list[str], **environment: str) -> dict[str, float]:
             try:
-                return measure(command, folder)
+                return measure(command, folder, **environment)
             finally:
                 shutil.rmtree(out, ignore_errors=True)
                 out.unlink() if out.is_file() else None
 
         timed([sys.executable, "-c", COPY, *paths, str(out)])
         floors: dict[int, list[dict[str, float]]] = {n: [] for n in sorted({INPUTS[m] for m in given.methods})}
-        ours: dict[str, list[dict[str, float]]] = {method: [] for method in given.methods}
+        ours: dict[tuple[str, str], list[dict[str, float]]] = {(m, way): [] for m in given.methods for way in ways}
         for method in given.methods:
             (folder / f"{method}.yaml").write_text(json.dumps(recipe(method)))
+        if "compiled" in ways:  # what a machine's first compiled merge takes longer; then what each does
+            for what in ("compile", "load"):
+                command = [sys.executable, "-c", "import agora.weight.compiled"]
+                found = timed(command, NUMBA_CACHE_DIR=str(folder / "kernels"))
+                rows.append({"what": what, "by": "compiled", **middle([found])})
+            timed([sys.executable, "-c", "import agora.weight.compiled"])
         for _ in range(given.repeat):  # in turn, so that what else this machine does falls on all alike
             for n, held in floors.items():
                 held.append(timed([sys.executable, "-c", COPY, *paths[-n:], str(out)]))
-            for method, held in ours.items():
-                recipe_file = str(folder / f"{method}.yaml")
-                held.append(timed([sys.executable, "-c", OURS, recipe_file, str(out), str(given.threads)]))
+            for (method, way), held in ours.items():
+                command = [sys.executable, "-c", OURS, str(folder / f"{method}.yaml"), str(out), str(given.threads)]
+                held.append(timed(command, AGORA_COMPILED=ways[way]))
         for n, held in floors.items():
             rows.append({"what": f"copy {n}", "by": "floor", **middle(held)})
-        for method, held in ours.items():
-            row = {"what": method, "by": "agora", **middle(held)}
+        for (method, way), held in ours.items():
+            row = {"what": method, "by": way, **middle(held)}
             floor = next(r for r in rows if r["what"] == f"copy {INPUTS[method]}")
             rows.append(row | {"of_floor": row["cpu_s"] / floor["cpu_s"]})
         for method in given.methods if given.mergekit else ():
             theirs = middle([timed([given.mergekit, "-c", THEIRS, str(folder / f"{method}.yaml"), str(out)])])
-            row = next(r for r in rows if r["what"] == method)
-            row["times_less"] = theirs["cpu_s"] / row["cpu_s"]
+            for row in (r for r in rows if r["what"] == method):
+                row["times_less"] = theirs["cpu_s"] / row["cpu_s"]
             rows.append({"what": method, "by": "mergekit", **theirs})
     if given.json:
         print(json.dumps({"parameters": parameters, "repeat": given.repeat, "rows": rows}))

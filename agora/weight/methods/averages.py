@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from agora.errors import InputError
 from agora.weight.dtypes import Floats
-from agora.weight.methods.registry import Copy, Each, EachFile, Kernel, Plan, each, method
+from agora.weight.methods.registry import Copy, Each, EachFile, Plan, each, method
 from agora.weight.tensors import Chunk, Tensors
 
 
@@ -26,30 +27,29 @@ def normalised(x: Tensors, weights: Sequence[float]) -> list[float]:
     return [weight / total for weight in weights]
 
 
-def weighted(coefficients: Sequence[float], base: float = 0.0) -> Kernel:
-    """A kernel of the sum of `coefficients[i]` times model i, plus `base` times the base.
+@dataclass(frozen=True, slots=True)
+class Weighted:
+    """A kernel of a weighted sum; see `weighted`.
 
-    Where they sum to 1 it is taken as the model of the largest coefficient and differences to it: equal models give
-    exactly that model, and a coefficient of 1 exactly its own.
+    Attributes:
+        terms: which model, or the base where it is as many as there are models, and its coefficient: the largest first.
+        affine: the first as it is, plus differences to it.
     """
-    every = [float(value) for value in (*coefficients, base)]
-    main = max(range(len(every)), key=lambda i: abs(every[i]))
-    affine = abs(math.fsum(every) - 1) < 1e-12
 
-    def read(chunk: Chunk, i: int) -> Floats:
-        return chunk.base() if i == len(coefficients) else chunk.model(i)
+    terms: tuple[tuple[int, float], ...]
+    affine: bool
 
-    def kernel(chunk: Chunk) -> Floats:
-        out, first = chunk.scratch("sum"), read(chunk, main)
-        if not affine:
-            np.multiply(first, every[main], out=out)
-        so_far = first if affine else out
-        for i, coefficient in enumerate(every):
-            if i == main or coefficient == 0:
-                continue
-            values = read(chunk, i)
+    def __call__(self, chunk: Chunk) -> Floats:
+        """The sum over a chunk."""
+        main, factor = self.terms[0]
+        out, first = chunk.scratch("sum"), self._read(chunk, main)
+        if not self.affine:
+            np.multiply(first, factor, out=out)
+        so_far = first if self.affine else out
+        for i, coefficient in self.terms[1:]:
+            values = self._read(chunk, i)
             term = chunk.scratch("term")
-            if affine:
+            if self.affine:
                 np.subtract(values, first, out=term)
                 np.multiply(term, coefficient, out=term)
             else:
@@ -58,7 +58,20 @@ def weighted(coefficients: Sequence[float], base: float = 0.0) -> Kernel:
             so_far = out
         return so_far
 
-    return kernel
+    def _read(self, chunk: Chunk, i: int) -> Floats:
+        return chunk.base() if i == len(chunk.of.models) else chunk.model(i)
+
+
+def weighted(coefficients: Sequence[float], base: float = 0.0) -> Weighted:
+    """A kernel of the sum of `coefficients[i]` times model i, plus `base` times the base.
+
+    Where they sum to 1 it is taken as the model of the largest coefficient and differences to it: equal models give
+    exactly that model, and a coefficient of 1 exactly its own.
+    """
+    every = [float(value) for value in (*coefficients, base)]
+    main = max(range(len(every)), key=lambda i: abs(every[i]))
+    others = [(i, value) for i, value in enumerate(every) if i != main and value != 0]
+    return Weighted(((main, every[main]), *others), abs(math.fsum(every) - 1) < 1e-12)
 
 
 @method("linear", "soup", paper="Wortsman et al., arXiv:2203.05482", needs="chunk", base="none")

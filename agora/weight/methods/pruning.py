@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agora.errors import InputError
 from agora.weight.dtypes import Floats
-from agora.weight.select import Cut, largest
+from agora.weight.select import Cut, counted, largest
 from agora.weight.tensors import Chunk, Tensors
 
 Prune = Callable[[Chunk, int, Floats], None]  # changes the differences of a model in place
 Keep = Callable[[Chunk, int, Floats], NDArray[np.bool_] | None]
 
 
-def masked(keep: Keep) -> Prune:
-    def prune(chunk: Chunk, i: int, delta: Floats) -> None:
-        mask = keep(chunk, i, delta)
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """Drops what `keep` does not keep."""
+
+    keep: Keep
+
+    def __call__(self, chunk: Chunk, i: int, delta: Floats) -> None:
+        """Change the differences of model `i` in place."""
+        mask = self.keep(chunk, i, delta)
         if mask is not None:
             chunk.drop(delta, mask)
-
-    return prune
 
 
 def cuts_of(x: Tensors, counts: Sequence[int]) -> list[Cut]:
@@ -32,9 +38,10 @@ def cuts_of(x: Tensors, counts: Sequence[int]) -> list[Cut]:
         for block in x.blocks():
             yield block.start, _magnitudes(block, len(x.models))
 
-    return largest(
-        x.size, counts, pieces, lambda start, n: _magnitudes(Chunk(x, start, min(n, x.size - start)), len(x.models))
-    )
+    def sample(start: int, n: int) -> list[Floats]:
+        return _magnitudes(Chunk(x, start, min(n, x.size - start)), len(x.models))
+
+    return largest(x.size, counts, pieces, sample, x.fused.counted if x.fused else counted)
 
 
 def cuts_everywhere(x: Tensors, density: Sequence[float]) -> list[Cut]:
@@ -59,13 +66,16 @@ def cuts_everywhere(x: Tensors, density: Sequence[float]) -> list[Cut]:
             found = _magnitudes(Chunk(one, first, min(n, one.size - first)), k)
             return [m.astype(widest, copy=False) for m in found]
 
-        return largest(size, [count_of(d, size) for d in density], pieces, sample)
+        counts = [count_of(d, size) for d in density]
+        return largest(size, counts, pieces, sample, x.fused.counted if x.fused else counted)
 
     cuts: list[Cut] = x.once(("trim", tuple(density), tuple(source.key for source in x.models)), make)
     return [Cut(cut.threshold, cut.before - x.place) for cut in cuts]
 
 
 def _magnitudes(chunk: Chunk, k: int) -> list[Floats]:
+    if chunk.of.fused and (fused := chunk.of.fused.magnitudes(chunk)) is not None:
+        return fused
     made = []
     for i in range(k):
         delta = chunk.delta(i)
@@ -79,16 +89,20 @@ def count_of(density: float, size: int) -> int:
     return 0 if density <= 0 or not size else max(1, int(density * size))
 
 
-def by_size(x: Tensors, cuts: Sequence[Cut]) -> Keep:
-    def keep(chunk: Chunk, i: int, delta: Floats) -> NDArray[np.bool_] | None:
-        cut = cuts[i]
+@dataclass(frozen=True, slots=True)
+class BySize:
+    """Keeps the largest differences: of each model those above its cut."""
+
+    cuts: Sequence[Cut]
+
+    def __call__(self, chunk: Chunk, i: int, delta: Floats) -> NDArray[np.bool_] | None:
+        """Which differences of model `i` are kept; None is all."""
+        cut = self.cuts[i]
         if cut.threshold < 0:
             return None
         mask: NDArray[np.bool_] = chunk.scratch("mask", np.bool_)
         cut.kept(np.abs(delta, out=chunk.scratch("size")), chunk.start, mask)
         return mask
-
-    return keep
 
 
 def _rule(rescale: str | bool) -> str:
@@ -119,24 +133,33 @@ def _spans(x: Tensors) -> Iterator[tuple[int, int]]:
         yield start, min(step, x.size - start)
 
 
-def at_random(x: Tensors, density: Sequence[float], rescale: str | bool) -> Prune:
-    def keep(chunk: Chunk, i: int, delta: Floats) -> NDArray[np.bool_] | None:
-        return None if density[i] >= 1 else x.kept(i, chunk, density[i])
+@dataclass(frozen=True, slots=True)
+class AtRandom:
+    """Keeps differences of each model with a probability, and multiplies them."""
 
+    density: Sequence[float]
+    scale: Sequence[float]
+
+    def keep(self, chunk: Chunk, i: int, delta: Floats) -> NDArray[np.bool_] | None:
+        """Which differences of model `i` are kept; None is all."""
+        return None if self.density[i] >= 1 else chunk.of.kept(i, chunk, self.density[i])
+
+    def __call__(self, chunk: Chunk, i: int, delta: Floats) -> None:
+        """Change the differences of model `i` in place."""
+        mask = self.keep(chunk, i, delta)
+        if mask is not None:
+            chunk.drop(delta, mask)
+            np.multiply(delta, self.scale[i], out=delta)
+
+
+def at_random(x: Tensors, density: Sequence[float], rescale: str | bool) -> AtRandom:
     rule = _rule(rescale)
     scale = [1.0] * len(density)
     if rule == "p":
         scale = [1 / d if d > 0 else 0.0 for d in density]
     elif rule == "l1":
-        scale = _scale_l1(x, keep)
-
-    def prune(chunk: Chunk, i: int, delta: Floats) -> None:
-        mask = keep(chunk, i, delta)
-        if mask is not None:
-            chunk.drop(delta, mask)
-            np.multiply(delta, scale[i], out=delta)
-
-    return prune
+        scale = _scale_l1(x, AtRandom(density, scale).keep)
+    return AtRandom(density, scale)
 
 
 def at_random_by_size(x: Tensors, density: Sequence[float], epsilon: Sequence[float], rescale: str | bool) -> Prune:
@@ -176,23 +199,31 @@ def at_random_by_size(x: Tensors, density: Sequence[float], epsilon: Sequence[fl
     return prune
 
 
-def between(x: Tensors, density: Sequence[float], gamma: Sequence[float]) -> Keep:
+@dataclass(frozen=True, slots=True)
+class Between:
+    """Keeps those above the outer cut that are not above the inner; all of a model whose density is 1."""
+
+    outer: BySize
+    inner: BySize
+    density: Sequence[float]
+
+    def __call__(self, chunk: Chunk, i: int, delta: Floats) -> NDArray[np.bool_] | None:
+        """Which differences of model `i` are kept; None is all."""
+        if self.density[i] >= 1:
+            return None
+        found = self.outer(chunk, i, delta)
+        mask: NDArray[np.bool_] = np.ones(chunk.size, np.bool_) if found is None else found.copy()
+        if self.inner.cuts[i].threshold < math.inf:
+            top = self.inner(chunk, i, delta)
+            mask &= ~top if top is not None else False
+        return mask
+
+
+def between(x: Tensors, density: Sequence[float], gamma: Sequence[float]) -> Between:
     tops, targets = [], []
     for p, g in zip(density, gamma, strict=True):
         target = x.size if p >= 1 else int(p * x.size)
         bottom = max(0, x.size - target - int(g * x.size))
         tops.append(x.size - target - bottom)
         targets.append(x.size - bottom)
-    outer, inner = by_size(x, cuts_of(x, targets)), by_size(x, cuts_of(x, tops))
-
-    def keep(chunk: Chunk, i: int, delta: Floats) -> NDArray[np.bool_] | None:
-        if density[i] >= 1:
-            return None
-        found = outer(chunk, i, delta)
-        mask: NDArray[np.bool_] = np.ones(chunk.size, np.bool_) if found is None else found.copy()
-        if tops[i]:
-            top = inner(chunk, i, delta)
-            mask &= ~top if top is not None else False
-        return mask
-
-    return keep
+    return Between(BySize(cuts_of(x, targets)), BySize(cuts_of(x, tops)), density)

@@ -5,7 +5,8 @@
 
 The function is called once for a tensor. It may take statistics of all of it, and returns what computes the result:
 a kernel of one chunk (`Kernel`), of whole rows (`Rows`), the result itself (`Whole`), or the first model as it is
-(`Copy`).
+(`Copy`). Any callable is a kernel; of those that say what they compute, `averages.weighted` and `tasks.combined`, large
+merges run a compiled form where numba is installed (`fused`), with the same bytes.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,51 +12,70 @@ from agora.errors import InputError
 from agora.weight.dtypes import Floats
 from agora.weight.methods.averages import normalised
 from agora.weight.methods.pruning import (
+    BySize,
+    Masked,
     Prune,
     at_random,
     at_random_by_size,
     between,
-    by_size,
     count_of,
     cuts_everywhere,
     cuts_of,
-    masked,
 )  # fmt: skip
-from agora.weight.methods.registry import Each, Kernel, Plan, Rows, each, method
+from agora.weight.methods.registry import Each, Plan, Rows, each, method
 from agora.weight.tensors import Chunk, Tensors
 
 
-def combined(
-    x: Tensors, weight: Sequence[float], prune: Prune | None, *, elect: bool, normalize: bool, factor: float
-) -> Kernel:
-    """A kernel of base + factor * (sum of weighted, pruned differences), perhaps with elected signs, perhaps divided by
-    the sum of the weights: with elected signs, of those that agree."""
-    if normalize and not elect:
-        weight = normalised(x, weight)
+@dataclass(frozen=True, slots=True)
+class Combined:
+    """A kernel of base + factor * (sum of weighted, pruned differences); see `combined`.
 
-    def pruned(chunk: Chunk) -> Iterator[Floats]:
-        for i, share in enumerate(weight):
+    Attributes:
+        weight: of each model.
+        prune: changes the differences before they are weighted.
+        elect: sum those alone that have the elected sign.
+        mean: of those elected, divided by the sum of their weights.
+        factor: of the sum.
+    """
+
+    weight: tuple[float, ...]
+    prune: Prune | None
+    elect: bool
+    mean: bool
+    factor: float
+
+    def __call__(self, chunk: Chunk) -> Floats:
+        """The result over a chunk."""
+        out = chunk.scratch("sum")
+        out[:] = 0
+        if self.elect:
+            _elected(chunk, list(self._pruned(chunk)), self.weight, out, self.mean)
+        else:
+            for delta in self._pruned(chunk):
+                np.add(out, delta, out=out)
+        if self.factor != 1:
+            np.multiply(out, self.factor, out=out)
+        np.add(out, chunk.base(), out=out)
+        return out
+
+    def _pruned(self, chunk: Chunk) -> Iterator[Floats]:
+        for i, share in enumerate(self.weight):
             delta = chunk.delta(i)
-            if prune is not None:
-                prune(chunk, i, delta)
+            if self.prune is not None:
+                self.prune(chunk, i, delta)
             if share != 1:
                 np.multiply(delta, share, out=delta)
             yield delta
 
-    def kernel(chunk: Chunk) -> Floats:
-        out = chunk.scratch("sum")
-        out[:] = 0
-        if elect:
-            _elected(chunk, list(pruned(chunk)), weight, out, normalize)
-        else:
-            for delta in pruned(chunk):
-                np.add(out, delta, out=out)
-        if factor != 1:
-            np.multiply(out, factor, out=out)
-        np.add(out, chunk.base(), out=out)
-        return out
 
-    return kernel
+def combined(
+    x: Tensors, weight: Sequence[float], prune: Prune | None, *, elect: bool, normalize: bool, factor: float
+) -> Combined:
+    """A kernel of base + factor * (sum of weighted, pruned differences), perhaps with elected signs, perhaps divided by
+    the sum of the weights: with elected signs, of those that agree."""
+    if normalize and not elect:
+        weight = normalised(x, weight)
+    return Combined(tuple(weight), prune, elect, elect and normalize, factor)
 
 
 def _elected(chunk: Chunk, deltas: Sequence[Floats], weight: Sequence[float], out: Floats, mean: bool) -> None:
@@ -138,7 +158,7 @@ def ties(
     if trim not in ("tensor", "global"):
         raise InputError(f"'trim' is tensor or global, not '{trim[:20]}'.")
     cuts = cuts_everywhere(x, density) if trim == "global" else cuts_of(x, [count_of(d, x.size) for d in density])
-    return combined(x, weight, masked(by_size(x, cuts)), elect=True, normalize=normalize, factor=lambda_)
+    return combined(x, weight, Masked(BySize(cuts)), elect=True, normalize=normalize, factor=lambda_)
 
 
 @method("dare_linear", "dare", paper="Yu et al., arXiv:2311.03099", needs="chunk", base="required")
@@ -230,7 +250,7 @@ def breadcrumbs(
         normalize: divide by the sum of the weights.
         lambda_: factor of the whole.
     """
-    prune = masked(between(x, density, gamma))
+    prune = Masked(between(x, density, gamma))
     return combined(x, weight, prune, elect=False, normalize=normalize, factor=lambda_)
 
 
@@ -240,5 +260,5 @@ def breadcrumbs_ties(
     lambda_: float = 1.0,
 ) -> Plan:  # fmt: skip
     """`breadcrumbs`, then signs elected as TIES does; the arguments are the same."""
-    prune = masked(between(x, density, gamma))
+    prune = Masked(between(x, density, gamma))
     return combined(x, weight, prune, elect=True, normalize=normalize, factor=lambda_)
