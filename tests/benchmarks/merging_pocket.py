@@ -15,16 +15,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import anyio
+
 sys.path.insert(0, str(Path(__file__).parent))
 from pocket import paired, wilson
 
-from agora import Settings
-from agora.answers import Number, extract
-from agora.models.decoding import decode
-from agora.models.pocket import MAX_TOKENS, NAMES, WEIGHTS, PocketModel, network, tokenizer
+from agora.models.pocket import NAMES, WEIGHTS, GivenPocketModel, network
 from agora.models.pocket.problems import SKILLS, Problem, generate
-from agora.records import Message, Reply, Usage
-from agora.weight import merge
+from agora.weight import Accuracy, merge
 
 EXPERTS = [f"pocket:{name}" for name in SKILLS]
 RECIPES: dict[str, dict[str, Any]] = {
@@ -45,26 +43,15 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 def right(folder: Path, problems: list[Problem]) -> list[bool]:
     """Which problems a checkpoint answers rightly."""
-    model, found = PocketModel("base"), []
-    for start in range(0, len(problems), 50):
-        batch = problems[start : start + 50]
-        prompts = [model.encode([Message("user", problem.question)]) for problem in batch]
-        settings = [Settings(temperature=0.0)] * len(batch)
-        done = decode(
-            network.Session(network.load(folder), len(batch)), prompts, settings,
-            stop_tokens=model.stop_tokens, limit=MAX_TOKENS,
-        )  # fmt: skip
-        for problem, one in zip(batch, done, strict=True):
-            reply = Reply(tokenizer.decode(one.tokens).strip(), model="merged", usage=Usage(1))
-            found.append(extract(Number(), reply).value == problem.answer)
-    return found
+    model = GivenPocketModel(network.load(folder), folder.name, str(folder))
+    return anyio.run(Accuracy(problems).rows, model)
 
 
 def measure(n: int, seed: int) -> dict[str, Any]:
-    """Shares of right answers, by model and skill."""
-    problems = generate(seed, n)
+    """Shares of right answers, by model and skill; the best single model is chosen on other problems."""
+    problems, others = generate(seed, n), generate(seed, 200, split="train")
     rows = {f"pocket:{name}": right(WEIGHTS / name, problems) for name in NAMES}
-    best = max(rows, key=lambda name: sum(rows[name]))
+    best = "pocket:" + max(NAMES, key=lambda name: sum(right(WEIGHTS / name, others)))
     with tempfile.TemporaryDirectory() as home:
         for number, (name, recipe) in enumerate(RECIPES.items()):
             rows[name] = right(merge(recipe, Path(home) / str(number)).folder, problems)
