@@ -58,17 +58,20 @@ def merge(
     from agora.errors import InputError
     from agora.weight.recipe import read_yaml
 
+    size = round(min(shard, 1e9) * 1e9) if shard == shard else 0  # click takes 'inf' and 'nan' for numbers
+    if size < 1:
+        raise InputError("--shard is at least a byte.")
     if search:
         from agora.cli.searching import searched
 
-        searched(recipe, out, seed or 0, force, as_json, **searching)
+        searched(recipe, out, seed or 0, force, as_json, {"threads": threads, "shard": size}, **searching)
         return
     for name, value in searching.items():
         if value and name not in ("how", "answer"):
             raise InputError(f"--{name.replace('_', '-')} is of --search.")
     with bytes_done(f"merging into {out}", shown=not as_json) as tell:
         run = weight.mix if weight.is_mixture(read_yaml(recipe)) else weight.merge
-        report = run(recipe, out, threads=threads, seed=seed, shard=round(shard * 1e9), overwrite=force, progress=tell)
+        report = run(recipe, out, threads=threads, seed=seed, shard=size, overwrite=force, progress=tell)
     if as_json:
         print(
             json.dumps(

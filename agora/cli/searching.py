@@ -25,6 +25,7 @@ def searched(
     seed: int,
     force: bool,
     as_json: bool,
+    writing: dict[str, Any],
     *,
     data: Path | None,
     answer: str,
@@ -46,14 +47,21 @@ def searched(
         raise InputError("--search needs --data, the problems that merges are scored by.")
     if plot is not None and plot.suffix != ".svg":
         raise InputError(f"{plot}: the picture is a .svg.")
+    if plot is not None and not plot.parent.is_dir():
+        raise InputError(f"{plot}: there is no folder {plot.parent}.")
     if out.exists() and not force and not (out.is_dir() and not any(out.iterdir())):
         raise InputError(f"{out} is there already.", hint="Choose another folder, or overwrite it with --force.")
     ends = get(how).ends
     if evaluations is None and seconds is None and not ends:
         evaluations = 100
     space = _space(recipe)
+    if not out.name or out.name == "..":
+        raise InputError(f"{out} has no name that a history could have.", hint="Give the folder by its name.")
     kept = history or out.with_name(f"{out.name}.history.jsonl")
-    kept.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{kept} cannot be written: {(error.strerror or str(error)).lower()}.") from error
     score = Accuracy(problems(data), answer)
     with _progress(evaluations, shown=not as_json) as tell:
         try:
@@ -61,7 +69,7 @@ def searched(
                            beside=not no_baselines, progress=tell)  # fmt: skip
         except KeyboardInterrupt:
             raise click.Abort(f"interrupted; the same command goes on from {kept}") from None
-    report = found.write(out, overwrite=force)
+    report = found.write(out, overwrite=force, **writing)
     beside = {
         name: trial.score
         for name, trial in (("best single", found.single), ("average", found.average), ("random", found.random))
@@ -131,6 +139,8 @@ def problems(path: Path) -> list[dict[str, str]]:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path} has more than {MAX_BYTES // 1_000_000} MB of problems.")
         lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}.") from error
     except UnicodeDecodeError:
         raise InputError(f"{path} is not text (UTF-8).") from None
     found = []

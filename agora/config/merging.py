@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,10 @@ def _merge(value: Any, options: Mapping[str, Any], context: Context) -> Model:
     """Merged when the file is read, so that what is wrong is found before anything is paid for; once, and kept. Who
     only looks gets the first model in its place."""
     from agora.models.wrappers import with_settings
-    from agora.weight import read_recipe
+    from agora.weight import METHODS, read_recipe
     from agora.weight.cached import cached
     from agora.weight.merging import planned
-    from agora.weight.parents import find
+    from agora.weight.parents import base_of
 
     spec = checked(options, MergedSpec)
     if isinstance(value, str):
@@ -33,12 +34,14 @@ def _merge(value: Any, options: Mapping[str, Any], context: Context) -> Model:
             raise InputError(f"merge: {error.message}", hint=error.hint) from error
     else:
         raise InputError("merge: needs a recipe, such as {ties: [a, b], base: c, density: 0.5}, or its file.")
+    if METHODS[recipe.merge_method].needs == "adapter":
+        raise InputError(f"merge: {recipe.merge_method} makes an adapter, which is no model.",
+                         hint="Make it with `agora merge`, and give it to a local model as its `adapter`.")  # fmt: skip
     folders = _folders(recipe.references(), context)
     name = f"merge:{recipe.name or recipe.merge_method}"
     if context.lenient:
         planned(recipe, beside=beside, folders=folders)
-        first = recipe.references()[0]
-        folder = find(first if first in folders else first.partition("+")[0], beside, folders)
+        folder = base_of(recipe.references()[0], beside, folders)
     else:
         folder = cached(recipe, beside=beside, folders=folders, progress=context.progress)
     return with_settings(_loaded(folder, name, spec), sampling(spec))
@@ -66,14 +69,30 @@ def _folders(references: list[str], context: Context) -> dict[str, Path]:
 
 
 def _loaded(folder: Path, name: str, spec: MergedSpec) -> Model:
-    from agora.models.pocket import WEIGHTS, GivenPocketModel, network
+    from agora.models.pocket import GivenPocketModel, network
 
-    tokenizer = folder / "tokenizer.json"
-    if tokenizer.is_file() and tokenizer.read_bytes() == (WEIGHTS / "base" / "tokenizer.json").read_bytes():
+    if _is_pocket(folder):
         return GivenPocketModel(network.load(folder), name, folder.name, folder)
     from agora.models.huggingface import HuggingFaceModel
 
     return HuggingFaceModel(folder, dtype=spec.dtype, device=spec.device, chat=spec.chat, name=name)
+
+
+def _is_pocket(folder: Path) -> bool:
+    """Whether a checkpoint is of the pocket models' tokenizer, sizes and type; their depth may differ."""
+    from agora.models.pocket import WEIGHTS
+
+    own = WEIGHTS / "base"
+    tokenizer, config = folder / "tokenizer.json", folder / "config.json"
+    if not (tokenizer.is_file() and config.is_file()):
+        return False
+    if tokenizer.read_bytes() != (own / tokenizer.name).read_bytes():
+        return False
+    given, usual = (json.loads((place / config.name).read_bytes()) for place in (folder, own))
+    free = ("num_hidden_layers", "architectures", "torch_dtype")
+    return given.get("torch_dtype") in ("float16", "float32") and all(
+        given.get(key) == value for key, value in usual.items() if key not in free
+    )
 
 
 def _adapters(value: Any, options: Mapping[str, Any], context: Context) -> Model:

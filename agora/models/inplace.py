@@ -94,6 +94,9 @@ class InPlace(HuggingFaceModel):
                 if id(place) not in filled:
                     place.copy_(torch.from_numpy(tensors[key]))
                     filled.add(id(place))
+                elif not torch.equal(place, torch.from_numpy(tensors[key]).to(place)):
+                    raise InputError(f"'{key[:80]}' is another tensor of the network of {self._files.folder}, too, and "
+                                     "the merge has different ones.")  # fmt: skip
         lacking = sorted(key for key, place in model.named_parameters() if id(place) not in filled)
         if lacking:
             raise InputError(f"the merge has no tensor '{lacking[0][:80]}', which its network needs.")

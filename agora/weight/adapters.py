@@ -15,7 +15,13 @@ from agora.weight.methods.lora import Factors
 from agora.weight.sources import BlockSource, FileSource, Scratch, Source
 
 _KEY = re.compile(r"^(?:base_model\.model\.)?(.+)\.(lora_A|lora_B|lora_embedding_A|lora_embedding_B)(?:\.weight)?$")
-_REFUSED = {"use_dora": "DoRA", "use_qalora": "QA-LoRA", "lora_bias": "biases of its own"}
+_REFUSED = {
+    "use_dora": "DoRA", "use_qalora": "QA-LoRA", "lora_bias": "biases of its own",
+    "trainable_token_indices": "tokens of its own", "alora_invocation_tokens": "tokens that switch it on",
+}  # fmt: skip
+# ways in which an adapter was begun with that leave the base's weights as they are, as in `models.checkpoint_weights`
+_HARMLESS = (None, True, False, "gaussian", "eva", "orthogonal")
+_ALPHA = 8  # PEFT's, where a configuration says nothing
 
 
 class Adapter:
@@ -38,6 +44,8 @@ class Adapter:
                 raise InputError(f"{folder}: an adapter with {what} cannot be merged exactly.")
         if self.config.get("bias", "none") != "none":
             raise InputError(f"{folder}: an adapter that trains biases cannot be merged exactly.")
+        if self.config.get("init_lora_weights") not in _HARMLESS:
+            raise InputError(f"{folder}: an adapter that changes the base's own weights cannot be merged exactly.")
         self._keys: dict[str, dict[str, str]] = {}
         self._last: dict[str, Factors] = {}
         self._lock = threading.Lock()
@@ -89,16 +97,23 @@ class Adapter:
             raise InputError(f"{self.folder}: the factors of '{module[:80]}' do not fit each other.")
         try:
             rank = self._pattern("rank_pattern", module, self.config.get("r") or a[0])
-            alpha = self._pattern("alpha_pattern", module, self.config.get("lora_alpha") or rank)
-        except (TypeError, ValueError, AttributeError) as error:
+            alpha = self._pattern("alpha_pattern", module, self._alpha())
+        except (TypeError, ValueError, AttributeError, re.error) as error:
             raise InputError(f"{self.folder}: ranks or alphas in adapter_config.json are no numbers.") from error
         if rank != a[0] or rank < 1:
             raise InputError(f"{self.folder}: '{module[:80]}' has rank {a[0]}, its configuration says {rank:g}.")
         return (first, second), alpha / rank**0.5 if self.config.get("use_rslora") else alpha / rank
 
+    def _alpha(self) -> float:
+        given = self.config.get("lora_alpha")
+        return float(_ALPHA if given is None else given)
+
     def _pattern(self, key: str, module: str, default: float) -> float:
+        """As PEFT finds it: keys are regular expressions of the end of a name."""
         for pattern, value in (self.config.get(key) or {}).items():
-            if module == pattern or module.endswith(f".{pattern}"):
+            if len(pattern) > 1000:
+                raise ValueError("too long")
+            if re.fullmatch(rf"(.*\.)?({pattern})", module):
                 return float(value)
         return float(default)
 

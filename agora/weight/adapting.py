@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ import numpy as np
 from agora.errors import InputError
 from agora.weight import methods
 from agora.weight.adapters import Adapter
-from agora.weight.dtypes import FLOATS, SIZES, dtype_of, encode
+from agora.weight.checkpoint import LAYER
+from agora.weight.dtypes import FLOATS, SIZES, Floats, dtype_of, encode
 from agora.weight.methods.lora import Factors
 from agora.weight.parents import Parent, find
 from agora.weight.recipe import Recipe
 from agora.weight.settings import resolve_all
+from agora.weight.sources import Scratch, Source, checked
 from agora.weight.vocabulary import NAMES
 from agora.weight.writer import Output
 
@@ -38,13 +41,18 @@ def compose(recipe: Recipe, beside: Path | None, folders: Mapping[str, Path] | N
             if adapter.saved:
                 raise InputError(f"{reference}: brings whole tensors along, which cannot be composed.")
         own = {member.model: member.parameters for member in recipe.models}
+        if len(own) < len(recipe.models):
+            listed = [member.model for member in recipe.models]
+            raise InputError(f"adapter {max(listed, key=listed.count)} stands twice.", hint="Give it one weight.")
+        every = {module for adapter in adapters.values() for module in adapter.modules}
+        last = max((int(found[1]) for module in every if (found := LAYER.search(f"{module}."))), default=0)
         order = sorted(adapters, key=lambda reference: (adapters[reference].checkpoint.fingerprint(), reference))
         made: dict[str, Factors] = {}
-        for module in sorted({module for adapter in adapters.values() for module in adapter.modules}):
+        for module in sorted(every):
             having = [reference for reference in order if module in adapters[reference].modules]
             each = {reference: [own[reference], recipe.parameters] for reference in having}
             names = dict.fromkeys(having, module)
-            shared, mine = resolve_all(method, [recipe.parameters], each, module, names, 0.0)
+            shared, mine = resolve_all(method, [recipe.parameters], each, module, names, _t(module, last))
             weights = {
                 title: methods.Each(mine[reference][title] for reference in having)
                 for title, parameter in method.parameters.items()
@@ -59,6 +67,19 @@ def compose(recipe: Recipe, beside: Path | None, folders: Mapping[str, Path] | N
     finally:
         for adapter in adapters.values():
             adapter.checkpoint.close()
+
+
+def _t(module: str, last: int) -> float:
+    """How far along the layers that adapters change, the last of which is given, a module lies."""
+    layer = LAYER.search(f"{module}.")
+    return 0.0 if not layer else 1.0 if not last else int(layer[1]) / last
+
+
+def _values(source: Source) -> Floats:
+    """All of a tensor."""
+    out = np.empty(math.prod(source.shape), np.float64 if source.dtype == "F64" else np.float32)
+    source.read(0, out, Scratch())
+    return out.reshape(source.shape)
 
 
 def extract(recipe: Recipe, parents: Mapping[str, Parent], notes: list[str]) -> tuple[
@@ -78,17 +99,19 @@ def extract(recipe: Recipe, parents: Mapping[str, Parent], notes: list[str]) -> 
     left = 0
     for name in base.checkpoint:
         entry = base.checkpoint.entries[name]
-        if entry.dtype not in FLOATS or tuned.own(name) is None:
+        own, there = tuned.own(name), base.own(name)
+        if entry.dtype not in FLOATS or own is None or there is None:
             continue
-        if tuned.checkpoint.entries[name].shape != entry.shape:
+        first, second = checked(base.source(there)), checked(tuned.source(own))
+        if first.shape != second.shape:
             raise InputError(f"tensor '{name[:80]}' has different shapes in the model and its base.")
-        delta = tuned.checkpoint.tensor(name) - base.checkpoint.tensor(name)
+        delta = _values(second) - _values(first)
         if not np.isfinite(delta).all():
             raise InputError(f"tensor '{name[:80]}' differs from the base by what is no number.")
         if len(entry.shape) != 2 or not name.endswith(".weight") or name.endswith(NAMES):
             left += bool(delta.any())
             continue
-        shared, _ = resolve_all(method, [recipe.parameters], {}, name, {}, 0.0)
+        shared, _ = resolve_all(method, [recipe.parameters], {}, name, {}, _t(name, base.layers - 1))
         if delta.any():
             made[name.removesuffix(".weight")] = method.make(delta, **shared)
     if left:

@@ -46,6 +46,8 @@ class Checkpoint:
         if self.folder.is_file():
             self._take(self.folder)
             self.folder = self.folder.parent
+        elif not self.folder.is_dir():
+            raise InputError(f"{self.folder} is neither a folder nor a file.", hint="Give a folder with safetensors.")
         elif index.exists():
             self._shards(index)
         else:

@@ -56,8 +56,8 @@ def decode(raw: Bytes, dtype: str, out: Floats) -> None:
         out[:] = raw.view({"F64": "<f8", "F32": "<f4", "F16": "<f2"}[dtype])
 
 
-def encode(values: Floats, dtype: str, out: Bytes, bits: NDArray[np.uint32]) -> None:
-    """Round floats to `dtype` and write their bytes into `out`.
+def encode(values: Floats, dtype: str, out: Bytes, bits: NDArray[np.uint32]) -> bool:
+    """Round floats to `dtype` and write their bytes into `out`; whether some of them are infinite.
 
     Args:
         values: float32 or float64.
@@ -81,16 +81,20 @@ def encode(values: Floats, dtype: str, out: Bytes, bits: NDArray[np.uint32]) -> 
         np.right_shift(bits, 16, out=bits)
         out.view("<u2")[:] = bits  # each fits; to take every other of 16 bits is four times as slow
         if highest < 3.3e38 and values.min(initial=0) > -3.3e38:
-            return
+            return False
         target: Floats = np.left_shift(out.view("<u2"), 16, dtype=np.uint32).view(np.float32)
     else:
         target = out.view({"F64": "<f8", "F32": "<f4", "F16": "<f2"}[dtype])
         with np.errstate(over="ignore"):
             target[:] = values
         if dtype == "F64" or (dtype == "F32" and values.dtype == np.float32):
-            return
-    if np.isinf(target).any() and bool((np.isinf(target) & np.isfinite(values)).any()):
+            return math.isinf(highest) or math.isinf(values.min(initial=0))
+    infinite = np.isinf(target)
+    if not infinite.any():
+        return False
+    if bool((infinite & np.isfinite(values)).any()):
         raise InputError(f"a merged value is too large for {TORCH[dtype]}.", hint="Use `dtype: float32`.")
+    return True
 
 
 def _to_odd(values: Floats) -> Floats:

@@ -17,7 +17,7 @@ from agora.weight.dtypes import FLOATS, SIZES, Floats, decode, encode
 from agora.weight.fused import Fused
 from agora.weight.methods import Copy, Rows, Whole
 from agora.weight.plan import Job
-from agora.weight.sources import FileSource, Scratch, Source
+from agora.weight.sources import FileSource, Scratch, Source, checked
 from agora.weight.tensors import Chunk, Tensors, no_nan
 from agora.weight.writer import Writer
 
@@ -115,7 +115,9 @@ class Engine:
         files: dict[str, Sequence[Source | None]] = {}
         for parameter, paths in job.files.items():
             held = [self.files[path] for path in paths]
-            files[parameter] = [FileSource(one, name, str(one.folder)) if name in one else None for one in held]
+            files[parameter] = [
+                checked(FileSource(one, name, str(one.folder))) if name in one else None for one in held
+            ]
         return Tensors(
             name, job.output.shape, job.models, job.base, self.seed, scratch, files,
             self._places[name], self._everything, self._once, self.fused,
@@ -144,7 +146,8 @@ class Engine:
                 chunk = Chunk(x, start, count)
                 values = kernel(chunk)
                 try:
-                    encode(values, job.output.dtype, raw, x.scratch.take("bits", count, np.uint32))
+                    if encode(values, job.output.dtype, raw, x.scratch.take("bits", count, np.uint32)):
+                        _same_infinity(chunk)
                 except InputError as error:
                     raise InputError(f"tensor '{x.name[:80]}': {error.message}", hint=error.hint) from None
             self.writer.write(x.name, start * size, raw)
@@ -179,6 +182,22 @@ class Engine:
             with self._lock:
                 self._done += count
                 self.progress(self._done, self.writer.total)
+
+
+def _same_infinity(chunk: Chunk) -> None:
+    """See that infinite values of the result are of infinite values in the models.
+
+    Raises:
+        InputError: if all of them are finite there.
+    """
+    every = [*chunk.of.models, *([chunk.of.base] if chunk.of.base else [])]
+    values = chunk.scratch("seen")
+    for source in every:
+        source.read(chunk.start, values, chunk.of.scratch)
+        if np.isinf(values).any():
+            return
+    kind = "float32" if chunk.of.dtype == np.float32 else "float64"
+    raise InputError(f"a merged value is too large for {kind}.", hint="Use smaller weights.")
 
 
 def _first(chunk: Chunk) -> Floats:

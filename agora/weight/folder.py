@@ -22,7 +22,7 @@ _CODE = ("auto_map", "_name_or_path", "quantization_config")
 
 def small_files(
     recipe: Recipe, parents: Mapping[str, Parent], *, layers: int | None, dtypes: Sequence[str],
-    vocabulary: int | None, tokenizer: Mapping[str, bytes], notes: list[str], name: str,
+    vocabulary: int | None, tokenizer: Mapping[str, bytes], notes: list[str], name: str, untied: bool = False,
 ) -> dict[str, bytes]:  # fmt: skip
     """What lies beside the tensors, by name.
 
@@ -35,11 +35,18 @@ def small_files(
         tokenizer: its files.
         notes: gets what a user should know.
         name: of the output's folder.
+        untied: the output has an output matrix of its own, whatever the donor has.
     """
     donor = parents[recipe.references()[0]]
     made: dict[str, bytes] = {}
     if donor.config:
-        made["config.json"] = json_bytes(config_of(donor.config, layers, dtypes, vocabulary, notes))
+        config = config_of(donor.config, layers, dtypes, vocabulary, notes)
+        if untied and donor.tied:
+            notes.append("the output matrix is the embedding in some models only; here it is one of its own.")
+            for part in (config, config.get("text_config")):
+                if isinstance(part, dict) and "tie_word_embeddings" in part:
+                    part["tie_word_embeddings"] = False
+        made["config.json"] = json_bytes(config)
     for file in BESIDE:
         found = donor.checkpoint.json(file)
         if found:

@@ -14,7 +14,7 @@ from agora.errors import InputError
 from agora.weight import adapting, folder, methods, plan, tokens
 from agora.weight.checkpoint import Checkpoint
 from agora.weight.engine import Engine, Progress
-from agora.weight.parents import Parent, find
+from agora.weight.parents import Parent, find, parents_untied
 from agora.weight.recipe import Recipe, read_recipe
 from agora.weight.vocabulary import Vocabulary
 from agora.weight.writer import SHARD, Writer
@@ -127,8 +127,9 @@ def content_key(
     beside: Path | None = None,
     folders: Mapping[str, Path] | None = None,
 ) -> str:
-    """What a merge depends on, as 64 hexadecimal digits: the recipe, and its models by name, content, size and time of
-    change of their files. A result kept under it need not be made again. Tensors are sampled, not read.
+    """What a merge depends on, as 64 hexadecimal digits: the recipe, and its models by name, content, size and times of
+    change of their files (also of their status, which nobody can set back). A result kept under it need not be made
+    again. Tensors are sampled, not read.
 
     Args:
         recipe: as `merge` takes it.
@@ -159,7 +160,7 @@ def content_key(
         for path in sorted(place.iterdir()) if place.is_dir() else [place]:
             if path.is_file():
                 about = path.stat()
-                made.update(f"{path.name}\0{about.st_size}\0{about.st_mtime_ns}\0".encode())
+                made.update(f"{path.name}\0{about.st_size}\0{about.st_mtime_ns}\0{about.st_ctime_ns}\0".encode())
     return made.hexdigest()
 
 
@@ -192,6 +193,7 @@ def _model(
     small = folder.small_files(
         recipe, parents, layers=made.layers, dtypes=[output.dtype for output in outputs],
         vocabulary=None if chosen.ids is None else chosen.rows, tokenizer=chosen.files, notes=notes, name=out.name,
+        untied=parents_untied(parents.values()) and any(output.name.endswith("lm_head.weight") for output in outputs),
     )  # fmt: skip
     with Writer(out, outputs, overwrite=overwrite, shard=shard) as writer:
         Engine(made.jobs, writer, files, seed=recipe.seed, **options).run()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +37,37 @@ def find(reference: str, beside: Path | None = None, folders: Mapping[str, Path]
             raise InputError(f"there is no pocket model '{rest[:40]}'; there are {', '.join(NAMES)}.")
         return WEIGHTS / rest
     text = rest if kind == "hf" else reference
-    for place in (Path(text).expanduser(), *([beside / text] if beside else [])):
-        if place.exists():
-            return place
+    try:
+        for place in (Path(text).expanduser(), *([beside / text] if beside else [])):
+            if place.exists():
+                return place
+    except (OSError, RuntimeError) as error:  # too long a name, a home of nobody
+        why = (getattr(error, "strerror", None) or str(error)).lower().rstrip(".")
+        raise InputError(f"model '{reference[:80]}' cannot be looked for: {why}.") from error
     if cached := _cached(text):
         return cached
     hint = "Give a folder that holds safetensors"
     hint += f", or download it first: `hf download {text}`." if text.count("/") == 1 and text[0] not in "./~" else "."
     raise InputError(f"there is no model '{reference[:200]}'.", hint=hint)
+
+
+def _whole(reference: str, beside: Path | None, folders: Mapping[str, Path] | None) -> bool:
+    """Whether a reference names a folder as it stands, though there may be a + in it."""
+    if "+" not in reference or reference in (folders or {}):
+        return True
+    try:
+        return Path(reference).exists() or (beside is not None and (beside / reference).exists())
+    except OSError:
+        return False
+
+
+def base_of(reference: str, beside: Path | None = None, folders: Mapping[str, Path] | None = None) -> Path:
+    """The folder of a model, without the adapter that may be on it.
+
+    Raises:
+        InputError: as `find`.
+    """
+    return find(reference if _whole(reference, beside, folders) else reference.rpartition("+")[0], beside, folders)
 
 
 def _cached(text: str) -> Path | None:
@@ -82,7 +105,7 @@ class Parent:
     def __init__(self, reference: str, beside: Path | None = None, folders: Mapping[str, Path] | None = None) -> None:
         self.label = reference
         path, plus, lora = reference, "", ""
-        if "+" in reference and not Path(reference).exists() and reference not in (folders or {}):
+        if not _whole(reference, beside, folders):
             path, plus, lora = reference.rpartition("+")
         self.folder = find(path, beside, folders)
         if (self.folder / "adapter_config.json").exists() and not (self.folder / "config.json").exists():
@@ -141,6 +164,15 @@ class Parent:
         self.checkpoint.close()
         if self.adapter:
             self.adapter.checkpoint.close()
+
+
+def parents_untied(parents: Iterable[Parent]) -> bool:
+    """Whether any has an output matrix of its own."""
+    for parent in parents:
+        saved = parent.adapter.saved if parent.adapter else ()
+        if not parent.tied or any(name.endswith("lm_head.weight") for name in saved):
+            return True
+    return False
 
 
 def layers_set(config: dict[str, Any], count: int) -> None:

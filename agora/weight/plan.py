@@ -192,6 +192,8 @@ def _places(
         for i in range(count):
             t = i / (count - 1) if count > 1 else 1.0
             own = run.sources[0][1] + i
+            if wanted is None and not any(_layer(name) == own for name in named):
+                raise InputError(f"{run.sources[0][0]} has no tensors of layer {own}, though its config.json says so.")
             for name in named:
                 if _layer(name) == own:
                     inputs = [_moved(name, source[1] + i) for source in run.sources]

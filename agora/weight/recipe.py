@@ -187,12 +187,13 @@ def read_yaml(path: Path) -> Any:
         ConfigError: if it cannot be read, or is no YAML.
     """
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"cannot be read: {(error.strerror or str(error)).lower()}.", file=str(path),
                           hint="Check the path.") from error  # fmt: skip
     if len(raw) > MAX_BYTES:
-        raise ConfigError(f"the file has {len(raw):,} bytes; a recipe has at most {MAX_BYTES:,}.", file=str(path))
+        raise ConfigError(f"the file is too long; a recipe has at most {MAX_BYTES:,} bytes.", file=str(path))
     try:
         data = yaml.load(raw.decode(), _Loader)
         _bounded(data, path)

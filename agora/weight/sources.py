@@ -14,6 +14,7 @@ from agora.weight.checkpoint import Checkpoint
 from agora.weight.dtypes import FLOATS, SIZES, Bytes, Floats, decode
 
 BLOCK = 1 << 16  # elements: statistics are summed in blocks of this grid, whatever the chunks are
+HELD = 64  # blocks that are kept at most
 
 
 class Scratch:
@@ -126,6 +127,8 @@ class BlockSource:
             if held is None or held[0] != block:
                 first = block * self._rows
                 made = self._make(first, min(self._rows, self.shape[0] - first))
+                while len(scratch.blocks) >= HELD:  # a pass over all tensors would hold a block of each
+                    del scratch.blocks[next(iter(scratch.blocks))]
                 held = scratch.blocks[id(self)] = block, np.ascontiguousarray(made).reshape(-1)
             piece = held[1][offset : offset + out.size - done]
             out[done : done + piece.size] = piece

@@ -192,6 +192,8 @@ def _templated(recipe: Recipe, parents: Mapping[str, Parent], files: dict[str, b
         config = json.loads(files.get("tokenizer_config.json", b"{}"))
     except ValueError as error:
         raise InputError("tokenizer_config.json of the model whose tokenizer is copied is no JSON.") from error
+    if not isinstance(config, dict):
+        raise InputError("tokenizer_config.json of the model whose tokenizer is copied is no mapping.")
     config["chat_template"] = wanted
     kept = {name: content for name, content in files.items() if not name.startswith("chat_template")}
     return kept | {"tokenizer_config.json": json.dumps(config, ensure_ascii=False, indent=2).encode()}

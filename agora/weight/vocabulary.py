@@ -12,7 +12,7 @@ from agora.errors import InputError
 from agora.weight.dtypes import Floats
 from agora.weight.parents import Parent
 from agora.weight.plan import Rows
-from agora.weight.sources import BlockSource, Scratch, Source
+from agora.weight.sources import BlockSource, Scratch, Source, checked
 from agora.weight.tokens import Chosen
 
 NAMES = (
@@ -45,6 +45,7 @@ class Vocabulary(Rows):
         plain = parent.source(name)
         if self.chosen.ids is None or not name.endswith(NAMES) or not plain.shape:
             return plain
+        checked(plain)
         reference = next(key for key, held in self.parents.items() if held is parent)
         own, other = self._places(reference, every, plain.shape[0])
         if len(own) == plain.shape[0] and not other and bool((own == np.arange(len(own))).all()):

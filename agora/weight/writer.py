@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import os
+import re
+import secrets
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from types import TracebackType
+from typing import Literal, overload
 
 from agora.errors import InputError
 from agora.weight.dtypes import SIZES, Bytes
 
 SHARD = 5_000_000_000  # bytes
+_LEFT = re.compile(r"(\d+)(?:\.[0-9a-f]{8})?\.(?:part|old)")  # what a merge into a folder has beside it
 ROOM = 16_000_000  # bytes left over for the small files
 
 
@@ -66,12 +72,13 @@ class Writer:
     ) -> None:
         self.out, self.overwrite = out, overwrite
         self.total = sum(tensor.bytes for tensor in tensors)
-        if out.exists() and not overwrite and not (out.is_dir() and not any(out.iterdir())):
-            raise InputError(f"{out} is there already.", hint="Give another folder, or overwrite it on purpose.")
-        if out.is_symlink() or (out.exists() and not out.is_dir()):
-            raise InputError(f"{out} is no folder.", hint="Give another.")
-        self.folder = out.parent / f".{out.name}.{os.getpid()}.part"
+        self._lock = -1
+        self.folder = out.parent / f".{out.name}.{os.getpid()}.{secrets.token_hex(4)}.part"
         try:
+            if out.exists() and not overwrite and not (out.is_dir() and not any(out.iterdir())):
+                raise InputError(f"{out} is there already.", hint="Give another folder, or overwrite it on purpose.")
+            if out.is_symlink() or (out.exists() and not out.is_dir()):
+                raise InputError(f"{out} is no folder.", hint="Give another.")
             out.parent.mkdir(parents=True, exist_ok=True)
             _sweep(out)
             free = shutil.disk_usage(out.parent).free
@@ -79,6 +86,7 @@ class Writer:
                 raise InputError(f"{out} takes {_gb(self.total)}, but the disk has only {_gb(free)} left.",
                                  hint="Make room, or write elsewhere.")  # fmt: skip
             self.folder.mkdir()
+            self._lock = _held(self.folder)
         except OSError as error:
             raise _unwritable(out, error) from error
         self._places: dict[str, tuple[int, int]] = {}
@@ -169,29 +177,39 @@ class Writer:
                 os.fsync(file)
             self._close()
             _sync(self.folder)
-            old = self.out.parent / f".{self.out.name}.{os.getpid()}.old"
-            if self.out.exists():
-                if not self.overwrite and any(self.out.iterdir()):
-                    self.abandon()
-                    raise InputError(f"{self.out} has come to be while it was merged.", hint="Give another folder.")
-                self.out.rename(old)
-            try:
+            there = self.out.is_dir() and any(self.out.iterdir())
+            if there and not self.overwrite:
+                raise InputError(f"{self.out} has come to be while it was merged.", hint="Give another folder.")
+            if not there:
                 self.folder.rename(self.out)
-            except OSError:
-                if old.exists():
-                    old.rename(self.out)
-                raise
+            elif not _exchanged(self.folder, self.out):
+                self._replace()
             _sync(self.out.parent)
-            shutil.rmtree(old, ignore_errors=True)
+            self.abandon()  # what was there before, which has this name now
         except OSError as error:
             self.abandon()
             raise _unwritable(self.out, error) from error
         return self.out
 
+    def _replace(self) -> None:
+        """Take the place of what is there where the system cannot exchange two folders at once; killed in between,
+        what was there has another name, and the next merge gives it back its own."""
+        old = self.folder.with_suffix(".old")
+        self.out.rename(old)
+        try:
+            self.folder.rename(self.out)
+        except BaseException:
+            old.rename(self.out)
+            raise
+        old.rename(self.folder)
+
     def abandon(self) -> None:
         """Leave nothing behind."""
         self._close()
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     def _close(self) -> None:
         for file in self._files.values():
@@ -202,7 +220,7 @@ class Writer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._files:
+        if self._files or kind is not None:
             self.abandon()
 
 
@@ -233,11 +251,57 @@ def _sync(folder: Path) -> None:
 
 
 def _sweep(out: Path) -> None:
-    """Remove what merges into this folder that were killed have left beside it."""
-    for path in out.parent.glob(f".{_escaped(out.name)}.*.part"):
-        pid = path.name.removesuffix(".part").rpartition(".")[2]
-        if pid.isdigit() and path.is_dir() and not path.is_symlink() and not _alive(int(pid)):
-            shutil.rmtree(path, ignore_errors=True)
+    """Remove what merges into this folder that were killed have left beside it; what one had put aside to replace it
+    gets its name back."""
+    for path in sorted(out.parent.glob(f".{_escaped(out.name)}.*")):
+        found = _LEFT.fullmatch(path.name.removeprefix(f".{out.name}."))
+        if found is None or not path.is_dir() or path.is_symlink():
+            continue
+        if (lock := _held(path, wait=False, pid=int(found[1]))) is None:
+            continue
+        try:
+            if path.suffix == ".old" and not out.exists():
+                path.rename(out)
+            else:
+                shutil.rmtree(path, ignore_errors=True)
+        finally:
+            if lock >= 0:
+                os.close(lock)
+
+
+@overload
+def _held(folder: Path) -> int: ...
+@overload
+def _held(folder: Path, *, wait: Literal[False], pid: int) -> int | None: ...
+def _held(folder: Path, *, wait: bool = True, pid: int = 0) -> int | None:
+    """A lock on a folder, which ends with whoever holds it, however that ends: process ids are given again, and mean
+    other processes in another container. None if somebody else has it; -1 where there are no locks."""
+    try:
+        import fcntl
+    except ImportError:  # not on this system: what is left is the process id
+        return None if not wait and _alive(pid) else -1
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    except OSError:  # a file system without locks
+        os.close(handle)
+        return None if not wait and _alive(pid) else -1
+    return handle
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Exchange the names of two folders at once; False where the system cannot."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        call = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return bool(call(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
 
 
 def _escaped(name: str) -> str:

@@ -126,6 +126,10 @@ def fisher(x: Tensors, *, fisher: EachFile, weight: Each = each(1.0)) -> Plan:
     shares = normalised(x, weight)
     if any(source is None for source in x.files["fisher"]):
         return weighted(shares)
+    for source in x.files["fisher"]:
+        if source is not None and source.shape != x.shape:
+            raise InputError(f"{source.label}: the Fisher information of '{x.name[:80]}' is {list(source.shape)}, the "
+                             f"tensor {list(x.shape)}.")  # fmt: skip
     plain = weighted(shares)
 
     def kernel(chunk: Chunk) -> Floats:

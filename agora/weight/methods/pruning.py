@@ -128,7 +128,7 @@ def _scale_l1(x: Tensors, keep: Keep) -> list[float]:
 
 def _spans(x: Tensors) -> Iterator[tuple[int, int]]:
     """Whole rows, about 64k elements at a time, on a fixed grid."""
-    step = max(1, (1 << 16) // max(1, x.columns)) * x.columns
+    step = max(1, (1 << 16) // max(1, x.columns)) * max(1, x.columns)
     for start in range(0, x.size, step):
         yield start, min(step, x.size - start)
 

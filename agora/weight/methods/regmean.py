@@ -56,6 +56,8 @@ def regmean(x: Tensors, *, gram: EachFile, weight: Each = each(1.0), alpha: floa
             raise InputError(f"{source.label}: the Gram matrix of '{x.name[:80]}' does not fit its layer.")
         flat = np.empty(x.shape[1] ** 2, x.dtype)
         source.read(0, flat, x.scratch)
+        if not np.isfinite(flat).all():
+            raise InputError(f"{source.label}: the Gram matrix of '{x.name[:80]}' holds what is no number.")
         full = share * flat.astype(np.float64).reshape(source.shape)
         grams.append(alpha * full + (1 - alpha) * np.diag(np.diag(full)))
     weights = [x.whole(source).astype(np.float64).T for source in x.models]

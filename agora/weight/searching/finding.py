@@ -199,6 +199,8 @@ async def search_async(
             average = None if space.average is None else by_key[_canonical(space, space.average)]
         asks = chosen.make(space, np.random.default_rng([seed, 0]), **settled)
         phase = await evaluator.run("search", asks, evaluations, seconds)
+        if not phase.trials:
+            raise InputError("the time was up before anything could be scored.", hint="Give it more seconds.")
         if all(trial.error is not None for trial in phase.trials):
             why = phase.trials[0].error
             raise InputError(f"none of {len(phase.trials)} candidates could be scored; the first: {why}",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from agora.weight.merging import merge
+from agora.weight.parents import parents_untied
 from agora.weight.searching.bench import Merged
 
 if TYPE_CHECKING:
@@ -76,7 +77,9 @@ class HuggingFace:
             shape = {name: values.shape for name, values in merged.tensors.items()}
             if self._network is None or self._shape != shape:
                 self._network = None  # its memory first
+                own = merged.donor.tied and any(key.endswith("lm_head.weight") for key in shape)
                 same = config.get("vocab_size") == merged.donor.config.get("vocab_size") and merged.layers is None
+                same = same and not (own and parents_untied(merged.parents.values()))
                 if same:
                     self._network = InPlace(merged.donor.folder, self.dtype, self.device, self.chat)
                 else:  # other layers or another vocabulary than any parent's: a folder of its own, once

@@ -52,8 +52,10 @@ class Merges:
     @property
     def together(self) -> int:
         """Most candidates alive at a time."""
-        most = getattr(self._loader, "together", None) or room(self._bench.size)
-        return int(most if self._together is None else self._together)
+        most = getattr(self._loader, "together", None)  # a loader's bound holds, whatever is asked for
+        if self._together is None:
+            return int(most or room(self._bench.size))
+        return int(min(self._together, most or self._together))
 
     @property
     def _loader(self) -> Loader:
