@@ -93,7 +93,7 @@ class AdapterChoice:
             for key, one in self._choices.items()
         }
         self._sums: OrderedDict[tuple[tuple[str, int], ...], Model] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock, self._reading = threading.Lock(), threading.Lock()  # the latter is held for long, in threads
         self._rows: NDArray[np.float32] | None = None
         kinds = [getattr(model, "identity", "") for model in self.routes.values()]
         told = [(key, tuple(one.prompts), tuple(one.negative)) for key, one in self._choices.items()]
@@ -165,7 +165,7 @@ class AdapterChoice:
         """The vectors of the adapters, made when the first question comes."""
         from agora.weight.routers import rows
 
-        with self._lock:
+        with self._reading:
             if self._rows is None:
                 texts: list[str] = []
                 owners: list[tuple[int, bool]] = []

@@ -17,6 +17,10 @@ TOKENIZER = (
     "merges.txt", "tokenizer.model", "spiece.model", "vocab.txt", "chat_template.jinja", "chat_template.json",
 )  # fmt: skip
 BESIDE = ("generation_config.json", "preprocessor_config.json", "processor_config.json")
+_COMPUTED = (
+    "model_type", "num_attention_heads", "num_key_value_heads", "head_dim", "rope_theta", "rope_scaling",
+    "rms_norm_eps", "layer_norm_eps", "hidden_act", "sliding_window",
+)  # fmt: skip
 _CODE = ("auto_map", "_name_or_path", "quantization_config")
 
 
@@ -39,6 +43,7 @@ def small_files(
     """
     donor = parents[recipe.references()[0]]
     made: dict[str, bytes] = {}
+    _compared(donor, list(parents.values()), notes)
     if donor.config:
         config = config_of(donor.config, layers, dtypes, vocabulary, notes)
         if untied and donor.tied:
@@ -55,6 +60,16 @@ def small_files(
     made["README.md"] = card(recipe, list(parents), notes, name).encode()
     made["agora_recipe.yaml"] = recipe.to_yaml().encode()
     return made
+
+
+def _compared(donor: Parent, parents: Sequence[Parent], notes: list[str]) -> None:
+    """Say where models of equal shapes compute otherwise: what is merged then need not work as any of them."""
+    for parent in parents:
+        for key in _COMPUTED:
+            one, other = donor.setting(key), parent.setting(key)
+            if parent.config and donor.config and one != other and None not in (one, other):
+                notes.append(f"{parent.label} has {key} {str(other)[:60]}, {donor.label} has {str(one)[:60]}; the "
+                             f"result has that of {donor.label}.")  # fmt: skip
 
 
 def config_of(

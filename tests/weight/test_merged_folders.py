@@ -115,3 +115,14 @@ def test_the_key_of_a_merge(tmp_path: Path) -> None:
     small.file(a / "model.safetensors", {"w": [2.0]})
     assert first != content_key({"linear": [str(a)]})
     assert len(first) == 64
+
+
+def test_models_that_compute_otherwise_are_told(tmp_path: Path) -> None:
+    """Equal shapes, other angles: it is merged, and said."""
+    config = {"model_type": "llama", "num_hidden_layers": 1, "num_attention_heads": 2, "rope_theta": 10000.0}
+    for name, theta in (("a", 10000.0), ("b", 500000.0), ("c", 10000.0)):
+        small.model(tmp_path / name, {"model.layers.0.w": [1.0, 2.0]}, config={**config, "rope_theta": theta})
+    report = merge({"linear": [str(tmp_path / n) for n in "abc"]}, tmp_path / "out")
+    (note,) = [note for note in report.notes if "rope_theta" in note]
+    assert "500000" in note
+    assert "10000" in note
