@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal, overload
 
@@ -14,6 +14,7 @@ from agora.errors import AgoraError, InputError, ModelError
 from agora.logit import weights as prompt_weights
 from agora.logit.methods import Array, Method, method, normalised
 from agora.model import Model, Prompt, TokenModel, TokenSession
+from agora.models.batching import room_of
 from agora.models.local import LocalModel
 from agora.models.writers import bare, in_process
 from agora.records import Message
@@ -145,11 +146,7 @@ class Fused(LocalModel):
     def room(self, prompt: Prompt) -> int | None:
         """The most tokens that an answer can have, for no member's context to overflow."""
         assert isinstance(prompt, Prompts)
-        found = []
-        for model, part in zip(self.models, prompt.parts, strict=True):
-            own: Callable[[Prompt], int | None] | None = getattr(model, "room", None)
-            context: int | None = getattr(model, "context", None)
-            found.append(own(part) if own is not None else None if context is None else context - len(part))
+        found = [room_of(model, part) for model, part in zip(self.models, prompt.parts, strict=True)]
         return min((n for n in found if n is not None), default=None)
 
     def session(self) -> FusedSession:
@@ -382,8 +379,10 @@ def named(members: Sequence[Model] | Mapping[str, Model]) -> dict[str, Model]:
 
 
 def called_for(by: Method, members: int) -> None:
-    """Raises:
-    InputError: if a method does not take so many members.
+    """See that a method takes so many members.
+
+    Raises:
+        InputError: if not.
     """
     if by.members is not None and members != by.members:
         raise InputError(f"fuse: {by.name} takes {by.members} members, not {members}.")

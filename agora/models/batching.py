@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import anyio
 import anyio.lowlevel
@@ -17,7 +17,7 @@ import numpy as np
 
 from agora.errors import AgoraError, ContextError, MalformedError, ModelError, RequestError
 from agora.model import Prompt, Settings, TokenModel, TokenSession
-from agora.models.decoding import Logits, Spelling, greedy, likeliest, sample
+from agora.models.decoding import Logits, Spelling, greedy, likeliest, sample, stopped
 from agora.records import Message, Token
 
 ROWS = 64  # answers that are decoded together; more wait for their turn
@@ -56,6 +56,7 @@ class Job:
     error: BaseException | None = None
 
 
+@runtime_checkable
 class Shares(Protocol):
     """What the session of an ensemble can also say of its last `forward`."""
 
@@ -66,6 +67,15 @@ class Shares(Protocol):
     def culprit(self, row: int) -> str | None:
         """Whose logits of a row held NaN."""
         ...
+
+
+def room_of(model: TokenModel, prompt: Prompt) -> int | None:
+    """The most tokens that an answer to a prompt can have, where its model has such a limit."""
+    own: Callable[[Prompt], int | None] | None = getattr(model, "room", None)
+    if own is not None:
+        return own(prompt)
+    context: int | None = getattr(model, "context", None)
+    return None if context is None else context - len(prompt)
 
 
 class _Row:
@@ -124,7 +134,7 @@ class Batch:
         self._drafter: TokenModel | None
         self._drafter, self._ahead = drafting or (None, 0)
         self._drafts: TokenSession | None = self._drafter.session() if self._drafter is not None else None
-        self._shared = hasattr(self._session, "shares")
+        self._shares: Shares | None = None  # of the last forward, where the model is an ensemble
 
     def add(self, job: Job) -> bool:
         """Begin a job; False if it is over at once, with its `error` or nothing to write."""
@@ -132,7 +142,7 @@ class Batch:
             job.prompt = self._model.encode(job.messages)
             if not len(job.prompt):
                 raise RequestError("there is nothing to answer: its prompt has no tokens.", model=self._model.name)
-            room = self._room(job.prompt)
+            room = room_of(self._model, job.prompt)
             if room is not None and room < 1:
                 raise ContextError(
                     f"its prompt has {len(job.prompt)} tokens, which leaves no room for an answer.",
@@ -154,13 +164,6 @@ class Batch:
             return False
         self.rows.append(row)
         return True
-
-    def _room(self, prompt: Prompt) -> int | None:
-        own: Callable[[Prompt], int | None] | None = getattr(self._model, "room", None)
-        if own is not None:
-            return own(prompt)
-        context: int | None = getattr(self._model, "context", None)
-        return None if context is None else context - len(prompt)
 
     def step(self) -> list[Job]:
         """Write at least one token of every job; those that are over."""
@@ -232,7 +235,7 @@ class Batch:
     def _token(self, piece: str, token: int, logits: Logits, logprob: float, row: _Row, at: int) -> Token:
         words = self._model.vocabulary
         top = tuple((words[i], p) for i, p in likeliest(logits, logprob, token, row.job.settings.logprobs or 0))
-        by, disagreement = self._session.shares(at, token) if self._shared else ((), None)  # type: ignore[attr-defined]
+        by, disagreement = self._shares.shares(at, token) if self._shares is not None else ((), None)
         return Token(piece, logprob, top, by, disagreement)
 
     @staticmethod
@@ -240,17 +243,17 @@ class Batch:
         """Append a piece of text; whether it holds one that stops the answer, where the text is then cut."""
         job, begin = row.job, len(row.job.text)
         job.text += piece
-        stops = [stop for stop in job.settings.stop or () if stop]
-        found = [at for stop in stops if (at := job.text.find(stop, max(0, begin - len(stop) + 1))) >= 0]
-        if found:
-            job.text, job.finish = job.text[: min(found)], "stop"
+        stops = job.settings.stop or ()
+        found = stopped(job.text, stops, begin)
+        if found is not None:
+            job.text, job.finish = job.text[:found], "stop"
             while job.report and sum(len(token.text) for token in job.report) > len(job.text):
                 job.report.pop()
         elif job.tell is not None and piece:
             # what may be the beginning of a text that stops is held back
             held = (n for stop in stops for n in range(len(stop) - 1, 0, -1) if job.text.endswith(stop[:n]))
             row.tell(len(job.text) - max(held, default=0))
-        return bool(found)
+        return found is not None
 
     # -- forward
 
@@ -262,7 +265,7 @@ class Batch:
                 if most is not None and most < len(row.feed) + len(draft):
                     del draft[max(0, most - len(row.feed)) :]  # type: ignore[attr-defined]
         drafted = any(ahead)
-        self._shared = hasattr(self._session, "shares")
+        self._shares = self._session if isinstance(self._session, Shares) else None
         batch = [(row.slot, [*row.feed, *draft]) for row, draft in zip(self.rows, ahead, strict=True)]
         try:
             return self._session.forward(batch, every=True) if drafted else self._session.forward(batch)
@@ -275,7 +278,7 @@ class Batch:
 
     def _one_by_one(self, ahead: Sequence[Sequence[int]]) -> Logits:
         """As `_forward`, each by itself in a new session, to find out whose failure it is."""
-        self._session, self._shared = self._model.session(), False
+        self._session, self._shares = self._model.session(), None
         found: list[Logits | None] = []
         for row, draft in zip(self.rows, ahead, strict=True):
             row.slot = -1
@@ -307,7 +310,7 @@ class Batch:
         job.error = error
 
     def _nan(self, row: _Row, at: int) -> MalformedError:
-        whose = self._session.culprit(at) if self._shared else None  # type: ignore[attr-defined]
+        whose = self._shares.culprit(at) if self._shares is not None else None
         who = f"its member {whose}" if whose else "it"
         error = MalformedError(f"{who} gave NaN at token {len(row.job.tokens) + 1}.", model=self._model.name)
         error.retryable = False  # it would again

@@ -173,9 +173,8 @@ class CompletionsModel(OpenAIModel):
         said, answer = list(messages), ""
         if said and said[-1].role == "assistant":
             answer = said.pop().content
-        if settings.schema is not None and said:
-            asked = f"{said[-1].content}\n\n{endpoint.schema_instruction(settings.schema)}"
-            said[-1] = replace(said[-1], content=asked)
+        if settings.schema is not None:
+            said = endpoint.asking_for(settings.schema, said)
         body: dict[str, Any] = {
             "model": self._model,
             "prompt": self.format.prompt(said, answer),

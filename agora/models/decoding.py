@@ -77,6 +77,18 @@ def likeliest(row: Logits, logprob: float, token: int, most: int) -> list[tuple[
     return [(i, float(row[i]) + shift) for i in sorted(found.tolist(), key=lambda i: (-row[i], i))]
 
 
+def stopped(text: str, stops: Sequence[str], begin: int) -> int | None:
+    """Where the first of the texts that stop an answer stands in it, if one was completed from `begin` on.
+
+    Args:
+        text: the answer.
+        stops: those texts; empty ones stop nothing.
+        begin: how much of it has been looked at before.
+    """
+    found = [text.find(stop, max(0, begin - len(stop) + 1)) for stop in stops if stop]
+    return min((at for at in found if at >= 0), default=None)
+
+
 class Spelling:
     """The text of tokens that come one by one: a token's text may depend on those before it, and a character may be
     made of several.

@@ -19,6 +19,7 @@ from agora.model import Model, Settings
 from agora.models import endpoint
 from agora.models.batching import post
 from agora.models.continuing import Continues, Extended, Pause
+from agora.models.decoding import stopped
 from agora.models.writers import CHUNK, bare, can_continue, in_process, writer
 from agora.records import Message, Reply, Token, Usage
 
@@ -139,14 +140,11 @@ class Draft:
             self.spans[-1] = (who, self.spans[-1][1] + done.text)
         elif done.text:
             self.spans.append((who, done.text))
-        found = [
-            at
-            for stop in self.settings.stop or ()
-            if stop and (at := self.text.find(stop, max(self._begun, begin - len(stop) + 1))) >= 0
-        ]
-        self.ended = done.ended or bool(found)
-        if found:
-            self._cut(min(found))
+        # what was there before this answer began stops nothing
+        found = stopped(self.text[self._begun :], self.settings.stop or (), begin - self._begun)
+        self.ended = done.ended or found is not None
+        if found is not None:
+            self._cut(self._begun + found)
         if self._listen is not None and self.text[begin:]:
             self._listen(calls.Delta(self.text[begin:], begin == self._begun))
         elif self._listen is not None and begin > len(self.text):
@@ -254,9 +252,8 @@ class Together(ABC):
         if going_on:
             begun = said.pop().content
         schema = None if self.fixed_prompts or going_on else settings.schema
-        if schema is not None and said:
-            asked = f"{said[-1].content}\n\n{endpoint.schema_instruction(schema)}"
-            said[-1] = replace(said[-1], content=asked)
+        if schema is not None:
+            said = endpoint.asking_for(schema, said)
         limits = [bare(model)[1].max_tokens for model in self._writers.values()]
         limit = min((n for n in (settings.max_tokens, *limits) if n is not None), default=self._limit())
         if ends := [end for model in self._writers.values() for end in getattr(bare(model)[0], "ends", ())]:

@@ -6,7 +6,8 @@ import asyncio
 import json
 import math
 import re
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -31,6 +32,7 @@ from agora.errors import (
     ServerError,
 )
 from agora.models.limits import Limiter, until
+from agora.records import Message
 
 MAX_REPLY = 1_000_000  # characters
 CONNECT = 15.0  # seconds to reach a server; how long it may take to answer is for `Timeout`
@@ -357,6 +359,14 @@ def follow(key: str) -> Callable[[str], None] | None:
 
 
 # ---- structured output ------------------------------------------------------------------------------------------
+
+
+def asking_for(schema: Mapping[str, Any], messages: Sequence[Message]) -> list[Message]:
+    """A conversation whose last message asks for a schema in words, too."""
+    said = list(messages)
+    if said:
+        said[-1] = replace(said[-1], content=f"{said[-1].content}\n\n{schema_instruction(schema)}")
+    return said
 
 
 def schema_instruction(schema: Mapping[str, Any]) -> str:

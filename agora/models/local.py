@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agora.model import Prompt, Settings
 from agora.models import endpoint
@@ -93,11 +93,8 @@ class LocalModel(ABC):
         """
         from agora.models.batching import Job  # late: numpy
 
-        said = list(messages)
         schema = None if self.fixed_prompts else settings.schema
-        if schema is not None and said:
-            asked = f"{said[-1].content}\n\n{endpoint.schema_instruction(schema)}"
-            said[-1] = replace(said[-1], content=asked)
+        said = list(messages) if schema is None else endpoint.asking_for(schema, messages)
         if self.ends:
             settings = replace(settings, stop=(*(settings.stop or ()), *self.ends))
         job = Job(said, settings, self.limit, tell=endpoint.follow(""))
@@ -106,13 +103,13 @@ class LocalModel(ABC):
             job.tell("")
         return self._reply(job, schema)
 
-    def _reply(self, job: Job, schema: object) -> Reply:
+    def _reply(self, job: Job, schema: Mapping[str, Any] | None) -> Reply:
         written = len(job.tokens)
         cut = job.finish == "stop" and bool(job.settings.stop)
         text = job.text if cut else self.decode(job.tokens)
         text = endpoint.usable(text.strip(), model=self.name, key="", finish=job.finish)
         if schema is not None:
-            text = endpoint.held_to(job.settings.schema or {}, text, self.name)
+            text = endpoint.held_to(schema, text, self.name)
         n = len(job.logprobs)
         confidence = None
         if self.certain:
