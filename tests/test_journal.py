@@ -546,16 +546,24 @@ async def test_commits_are_grouped(url: str, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.anyio
 async def test_a_commit_under_way_is_not_lost_by_cancellation(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = store.write
+    real, begun = store.write, threading.Event()
 
     def slow(engine: Any, rows: Sequence[Any]) -> None:
+        begun.set()
         time.sleep(0.2)
         real(engine, rows)
 
+    async def stop(scope: anyio.CancelScope) -> None:
+        """Cancel in the middle of a write, however long it takes to come to one."""
+        await anyio.to_thread.run_sync(begun.wait)
+        scope.cancel()
+
     async with Journal(url) as journal:
         monkeypatch.setattr(store, "write", slow)
-        with anyio.move_on_after(0.05) as cancelled:
-            await debate("a").answer("q?", journal=journal, run="r")
+        async with anyio.create_task_group() as tasks:
+            with anyio.CancelScope() as cancelled:
+                tasks.start_soon(stop, cancelled)
+                await debate("a").answer("q?", journal=journal, run="r")
         assert cancelled.cancelled_caught
         info = await journal.run("r")
         assert info.status == "interrupted"
@@ -565,8 +573,11 @@ async def test_a_commit_under_way_is_not_lost_by_cancellation(url: str, monkeypa
         recorder = await journal.begin("s", question="q?", name="n", seed=0)
         monkeypatch.setattr(store, "write", slow)
         entry = await recorder.entry("a", group.agents[0].model, ASK, Settings())
-        with anyio.move_on_after(0.05):
-            await recorder.record(entry, Reply("x", model="m"), 1.0)
+        begun.clear()
+        async with anyio.create_task_group() as tasks:
+            with anyio.CancelScope() as cancelled:
+                tasks.start_soon(stop, cancelled)
+                await recorder.record(entry, Reply("x", model="m"), 1.0)
         assert [row["reply"]["text"] for row in await journal.calls("s")] == ["x"]
 
 
