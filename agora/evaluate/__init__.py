@@ -1,0 +1,1 @@
+"""Evaluation: does a debate help, at what cost, and how sure is that?"""
