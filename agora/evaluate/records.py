@@ -230,6 +230,8 @@ class Results:
         versions: of agora, Python and the SDKs.
         created: seconds since 1970.
         planned: items that were to be answered; more than there are rows where it was stopped.
+        stopped: why it ended early; '' where it did not. Baselines that were not run on all items are then left out.
+        notes: what a reader must know of all of it: which baselines were not run, and why.
     """
 
     data: str
@@ -241,6 +243,8 @@ class Results:
     versions: Mapping[str, str] = field(default_factory=dict)
     created: float = 0.0
     planned: int = 0
+    stopped: str = ""
+    notes: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Contestant:
         """A contestant by its name."""
