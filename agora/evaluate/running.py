@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -75,6 +76,7 @@ async def evaluate_async(
     baselines: Sequence[str] = BASELINES,
     match: Sequence[str] = tuple(UNITS),
     samples: int = SAMPLES,
+    temperature: float | None = None,
     concurrency: int = 16,
     seed: int = 0,
     budget: Budget | None = None,
@@ -106,6 +108,7 @@ async def evaluate_async(
         baselines: which of `BASELINES`.
         match: what self-consistency is matched in: 'calls', 'tokens', 'usd'.
         samples: of it on one item, at most.
+        temperature: of its samples, in place of the member's own: at 0 all samples are one.
         concurrency: items that are run at the same time.
         seed: of everything.
         budget: of this call; replies from the journal are free. Where it ends, so does the evaluation, with the items
@@ -143,7 +146,7 @@ async def evaluate_async(
             raise InputError("an evaluation needs a store that keeps content.", hint="Leave `content: false` out.")
         with calls.limited(budget or Budget()) as meter:
             bench = Bench(journal, data, seed, meter)
-            options = _Options(frozenset(baselines), tuple(match), samples, concurrency)
+            options = _Options(frozenset(baselines), tuple(match), samples, temperature, concurrency)
             return await _Evaluation(made, bench, options, progress).run()
 
 
@@ -152,6 +155,7 @@ class _Options:
     baselines: frozenset[str]
     match: tuple[str, ...]
     samples: int
+    temperature: float | None
     concurrency: int
 
 
@@ -270,7 +274,8 @@ class _Evaluation:
     async def _beside(self, side: _Side) -> None:
         wanted = self.options.baselines
         controls = self._controls(side) if wanted & {"isolated", "noise"} else []
-        pooled = "self-consistency" in wanted and self.options.match and side.debate.moderator.last > 0
+        several = len(side.debate.agents) > 1 or side.debate.moderator.last > 0
+        pooled = "self-consistency" in wanted and self.options.match and several
         self._planned += len(self.items) * (len(controls) + len(side.dependent) + bool(pooled))
         for name, agent in beside.members(side.debate).items():
             if name in side.dependent:
@@ -306,12 +311,15 @@ class _Evaluation:
     ) -> bool:
         """Run another form of a debate on every item; of the noise control the form depends on the item."""
 
+        locks: dict[int, anyio.Lock] = defaultdict(anyio.Lock)
+
         async def one(i: int) -> None:
             item, more = self.items[i], list[Any]()
             made = debate
             if made is None:
                 donor = self._donor(side, i)
-                ran = await self.bench.debate(side.debate, self.items[donor], side.key)
+                async with locks[donor]:  # two items may have one, where others failed
+                    ran = await self.bench.debate(side.debate, self.items[donor], side.key)
                 assert ran.verdict is not None
                 made, more = beside.noise(side.debate, ran.verdict.rounds), [self.items[donor].digest]
             ran = await self.bench.debate(made, item, [*side.key, *key, *more], [side.rows[i].run])
@@ -330,7 +338,9 @@ class _Evaluation:
         """Self-consistency of the best member, matched in several units by one pool of samples."""
         members = {name: self._in_order(rows) for name, rows in side.members.items()}
         name = beside.best(members)
-        agent = beside.members(side.debate)[name]
+        agent, warmth = beside.members(side.debate)[name], self.options.temperature
+        if warmth is not None:
+            agent = replace(agent, settings=replace(agent.settings, temperature=warmth))
         pool = Pool(self.bench, beside.solo(side.debate, agent), self.options.samples)
         weight: Any = getattr(side.debate.moderator.decide, "weight", "one")
         units = [unit for unit in self.options.match if any(_target(row, unit) for row in side.rows.values())]
@@ -340,7 +350,7 @@ class _Evaluation:
         async def one(i: int) -> None:
             nonlocal same
             item, targets = self.items[i], {unit: _target(side.rows[i], unit) or 0.0 for unit in units}
-            drawn, run = await pool.draw(item, [*side.key, "sample", name], targets)
+            drawn, run = await pool.draw(item, [*side.key, "sample", name, warmth], targets)
             same += len(drawn) > 1 and len({s.turn.reply.text for s in drawn if s.turn.reply is not None}) == 1
 
             async def score(marks: Any) -> None:
@@ -364,11 +374,11 @@ class _Evaluation:
                 self.notes.append(f"{title} was not run: {why}")
                 continue
             capped = sum(row.extra["capped"] for row in rows[unit].values())
-            notes = [f"of {name}"]
+            notes = [f"of {name}" if warmth is None else f"of {name} at temperature {warmth:g}"]
             if capped:
                 notes.append(f"on {capped:.0f} items {self.options.samples} samples cost less than the debate")
             if same > len(self.items) / 2:
-                notes.append(f"on {same} items all samples are the same text: give {name} a temperature")
+                notes.append(f"on {same} items all samples are the same text: they need a temperature")
             side.others.append(
                 Contestant(title, "self-consistency", side.name, self._in_order(rows[unit]), "; ".join(notes))
             )
