@@ -115,7 +115,8 @@ class Said:
         score: 0 to 1, 0 where there is no answer; None where agents are not scored (a paid scorer).
         confidence: as the agent stated or the model reported it, 0 to 1.
         likelihood: exp of the mean log-probability of its tokens, where the model gives it.
-        read: agents whose turns it was shown in this round, itself left out.
+        read: the answers it was shown in this round, as (agent, round of that answer), its own left out; where it was
+            shown a turn that gives no answer, the answer that this agent held then.
         kept: it was not asked in this round and keeps its answer.
     """
 
@@ -126,7 +127,7 @@ class Said:
     score: float | None = None
     confidence: float | None = None
     likelihood: float | None = None
-    read: tuple[str, ...] = ()
+    read: tuple[tuple[str, int], ...] = ()
     kept: bool = False
 
     @property
@@ -230,6 +231,7 @@ class Results:
         versions: of agora, Python and the SDKs.
         created: seconds since 1970.
         planned: items that were to be answered; more than there are rows where it was stopped.
+        digests: item's id -> its digest, by which two evaluations are known to be of the same items.
     """
 
     data: str
@@ -241,6 +243,7 @@ class Results:
     versions: Mapping[str, str] = field(default_factory=dict)
     created: float = 0.0
     planned: int = 0
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Contestant:
         """A contestant by its name."""
