@@ -131,8 +131,8 @@ def _ece_interval(
 ) -> Interval:
     rng, n = np.random.default_rng(seed), len(c)
     gaps = r - c
-    drawn = np.empty(samples)
-    for i in range(samples):
+    drawn = np.empty(min(samples, 1000))
+    for i in range(len(drawn)):
         picked = rng.integers(0, n, n)
         drawn[i] = np.abs(np.bincount(at[picked], gaps[picked])).sum() / n
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])

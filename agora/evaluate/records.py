@@ -8,10 +8,13 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from agora.answers import AnswerType
 from agora.records import Usage
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RIGHT = 0.5
 """A score from here on counts as right, where something is right or wrong."""
@@ -260,3 +263,16 @@ class Results:
     def baselines(self, debate: str) -> tuple[Contestant, ...]:
         """What stands beside a debate."""
         return tuple(c for c in self.contestants if c.of == debate and c.role != "debate")
+
+    def to_frame(self, what: Literal["rows", "said"] = "rows") -> pd.DataFrame:
+        """As a pandas frame.
+
+        Args:
+            what: 'rows', one for each contestant and item; 'said', one for each agent and round of these.
+
+        Raises:
+            MissingError: if pandas is not installed: pip install 'agora-debate[frame]'.
+        """
+        from agora.evaluate.results_io import to_frame
+
+        return to_frame(self, what)
