@@ -8,10 +8,13 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from agora.answers import AnswerType
 from agora.records import Usage
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RIGHT = 0.5
 """A score from here on counts as right, where something is right or wrong."""
@@ -115,7 +118,8 @@ class Said:
         score: 0 to 1, 0 where there is no answer; None where agents are not scored (a paid scorer).
         confidence: as the agent stated or the model reported it, 0 to 1.
         likelihood: exp of the mean log-probability of its tokens, where the model gives it.
-        read: agents whose turns it was shown in this round, itself left out.
+        read: the answers it was shown in this round, as (agent, round of that answer), its own left out; where it was
+            shown a turn that gives no answer, the answer that this agent held then.
         kept: it was not asked in this round and keeps its answer.
     """
 
@@ -126,7 +130,7 @@ class Said:
     score: float | None = None
     confidence: float | None = None
     likelihood: float | None = None
-    read: tuple[str, ...] = ()
+    read: tuple[tuple[str, int], ...] = ()
     kept: bool = False
 
     @property
@@ -232,6 +236,7 @@ class Results:
         planned: items that were to be answered; more than there are rows where it was stopped.
         stopped: why it ended early; '' where it did not. Baselines that were not run on all items are then left out.
         notes: what a reader must know of all of it: which baselines were not run, and why.
+        digests: item's id -> its digest, by which two evaluations are known to be of the same items.
     """
 
     data: str
@@ -245,6 +250,7 @@ class Results:
     planned: int = 0
     stopped: str = ""
     notes: tuple[str, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Contestant:
         """A contestant by its name."""
@@ -261,3 +267,16 @@ class Results:
     def baselines(self, debate: str) -> tuple[Contestant, ...]:
         """What stands beside a debate."""
         return tuple(c for c in self.contestants if c.of == debate and c.role != "debate")
+
+    def to_frame(self, what: Literal["rows", "said"] = "rows") -> pd.DataFrame:
+        """As a pandas frame.
+
+        Args:
+            what: 'rows', one for each contestant and item; 'said', one for each agent and round of these.
+
+        Raises:
+            MissingError: if pandas is not installed: pip install 'agora-debate[frame]'.
+        """
+        from agora.evaluate.results_io import to_frame
+
+        return to_frame(self, what)
