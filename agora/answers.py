@@ -55,7 +55,7 @@ def extract(kind: AnswerType, reply: Reply) -> Answer:
         confidence = reply.confidence
     else:
         confidence = None if reply.logprob is None else math.exp(min(0.0, reply.logprob))
-    marked = _marked(text)
+    marked = marked_line(text)
     if marked and _ABSTAIN.match(marked.strip(" *_`\"'.([{")):
         return Answer(None, why_none="abstained", confidence=confidence)
     value = kind.read(text)
@@ -94,7 +94,7 @@ def objects(text: str, key: str) -> Iterator[Any]:
             yield value[key]
 
 
-def _marked(text: str) -> str | None:
+def marked_line(text: str) -> str | None:
     """What follows the last 'Answer:' on its line, or else on the next."""
     marks = list(_MARK.finditer(text))
     if not marks:
@@ -103,7 +103,7 @@ def _marked(text: str) -> str | None:
     return rest.split("\n", 1)[0].strip()
 
 
-def _boxed(text: str) -> str | None:
+def boxed(text: str) -> str | None:
     """The content of the last \\boxed{...}, with braces balanced."""
     start = text.rfind("\\boxed{")
     if start < 0:
@@ -146,7 +146,7 @@ class Number:
         return "End with a line 'Answer: N', where N is one number."
 
     def read(self, text: str) -> str | None:
-        for where, pick in ((_boxed(text), -1), (_marked(text), 0), (text, -1)):
+        for where, pick in ((boxed(text), -1), (marked_line(text), 0), (text, -1)):
             if where is not None:
                 plain = where.replace("\u2212", "-").replace("\\$", "$").replace("{,}", ",")
                 found = _NUMBER.findall(_FRACTION.sub(_fraction, plain))
@@ -198,7 +198,7 @@ class Choice:
         return f"End with a line 'Answer: X', where X is one of: {', '.join(shown)}."
 
     def read(self, text: str) -> str | None:
-        for where in (_boxed(text), _marked(text)):
+        for where in (boxed(text), marked_line(text)):
             if where is not None and (label := self._label(where)) is not None:
                 return label
         lines = text.strip().splitlines()
@@ -243,7 +243,7 @@ class YesNo:
         return "End with a line 'Answer: yes' or 'Answer: no'."
 
     def read(self, text: str) -> str | None:
-        marked = _marked(text)
+        marked = marked_line(text)
         where = marked if marked is not None else (text.strip().splitlines() or [""])[-1]
         match = re.match(r"\W*(yes|no|true|false)\b(?!\s+(?:or|and)\b)", where, re.IGNORECASE)
         return {"yes": "yes", "true": "yes", "no": "no", "false": "no"}[match[1].lower()] if match else None
@@ -260,7 +260,7 @@ class Text:
         return "End with a line 'Answer: ...' that gives your answer in as few words as it needs."
 
     def read(self, text: str) -> str | None:
-        where = _marked(text)
+        where = marked_line(text)
         shown = re.sub(r"\s+", " ", where if where else text).strip(" *_`\"'.")
         return shown.casefold() or None
 
