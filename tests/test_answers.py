@@ -29,6 +29,9 @@ from agora.records import Reply
         ("Answer:\n 17", "17"),
         ("nothing here", None),
         ("P2 and B12", None),
+        ("Answer: $\\frac{1}{2}$", "0.5"),
+        ("\\boxed{-\\dfrac{3}{4}}", "-0.75"),
+        ("Answer: 2\\frac{1}{2} hours", "2.5"),
         ("Answer: 1/0", None),
         ("", None),
     ],
@@ -57,6 +60,25 @@ def test_number_places() -> None:
 )
 def test_choice(text: str, value: str | None) -> None:
     assert Choice({"A": "Paris", "B": "Rome"}).read(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("A", "A"), ("AB", "A"), ("B) A", "B"), ("(D) B", "D"), ("O", "C"), ("B) AB", None), ("B. A.", "B")],
+)
+def test_a_label_is_never_taken_for_the_text_of_another_option(text: str, value: str | None) -> None:
+    assert Choice({"A": "AB", "B": "A", "C": "O", "D": "B"}).read(f"Answer: {text}") == value
+
+
+def test_a_text_that_two_options_share_names_neither() -> None:
+    kind = Choice({"A": "4 kg", "B": "5 kg", "C": "4 kg"})
+    assert kind.read("Answer: 4 kg") is None
+    assert [kind.read(f"Answer: {text}") for text in ("A) 4 kg", "C. 4 kg", "5 kg.")] == ["A", "C", "B"]
+
+
+def test_options_that_the_question_lists_are_not_listed_again() -> None:
+    assert "Rome" in Choice({"A": "Paris", "B": "Rome"}).instruction
+    assert "one of: A, B." in Choice({"A": "Paris", "B": "Rome"}, listed=True).instruction
 
 
 def test_choice_numbers_are_not_prefixes() -> None:

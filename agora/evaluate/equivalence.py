@@ -1,0 +1,125 @@
+"""The scorer of mathematical expressions: whether two of them are equal, found out in a process of its own."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+import anyio.to_thread
+
+import agora
+from agora.errors import MissingError
+from agora.evaluate.latex import alike, plain
+from agora.evaluate.records import Item
+
+SECONDS = 15.0  # that one comparison may take
+_STARTING = 60.0  # that a process may take for its first
+
+
+@dataclass(frozen=True)
+class Math:
+    """1 where the answer is equal to one of those accepted: written alike, the same number, or equal as `math-verify`
+    finds out. That works by signals, can run for ever and takes memory, so it is done in a process that may be ended;
+    what it does not settle in 15 s counts as wrong.
+
+    Attributes:
+        plain_only: compare how they are written and as numbers, and no more: `x + 1` is then not `1 + x`. Needs nothing
+            to be installed, and calls itself 'math (plain)'.
+
+    Raises:
+        MissingError: if `math-verify` is needed and not there.
+    """
+
+    plain_only: bool = False
+    paid: bool = False
+    name: str = field(init=False, default="math")
+
+    def __post_init__(self) -> None:
+        if self.plain_only:
+            object.__setattr__(self, "name", "math (plain)")
+        elif find_spec("math_verify") is None:
+            raise MissingError(
+                "the scorer 'math' needs math-verify, which is not installed.",
+                hint="pip install 'agora-debate[math]', or compare how answers are written by {math: {plain: true}}.",
+            )
+
+    async def score(self, answer: str, item: Item, text: str) -> float:
+        """1 or 0."""
+        if any(alike(answer, truth) for truth in item.truth):
+            return 1.0
+        if self.plain_only:
+            return 0.0
+        for truth in item.truth:
+            if await anyio.to_thread.run_sync(_WORKER.equal, plain(truth), plain(answer), abandon_on_cancel=True):
+                return 1.0
+        return 0.0
+
+
+class _Worker:
+    """A process that compares expressions, one pair after the other; begun when first needed, ended with this one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+
+    def equal(self, truth: str, answer: str) -> bool:
+        """Whether two expressions are equal; False where that cannot be settled."""
+        with self._lock:
+            limit = SECONDS
+            if self._process is None or self._process.poll() is not None:
+                self._process, limit = self._begun(), _STARTING
+            process = self._process
+            assert process.stdin is not None
+            assert process.stdout is not None
+            timer = threading.Timer(limit, process.kill)
+            timer.start()
+            try:
+                process.stdin.write(json.dumps([truth, answer]) + "\n")
+                process.stdin.flush()
+                said = process.stdout.readline()
+            except OSError:
+                said = ""
+            finally:
+                timer.cancel()
+            if not said:
+                self._end(process)
+            return said.strip() == "true"
+
+    @staticmethod
+    def _begun() -> subprocess.Popen[str]:
+        paths = [str(Path(agora.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONIOENCODING": "utf-8"}
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "agora.evaluate.mathworker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            text=True,
+            encoding="utf-8",
+        )
+
+    def end(self) -> None:
+        """End the process, where there is one."""
+        with self._lock:
+            if self._process is not None:
+                self._end(self._process)
+
+    def _end(self, process: subprocess.Popen[str]) -> None:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+        self._process = None
+
+
+_WORKER = _Worker()
+atexit.register(_WORKER.end)
