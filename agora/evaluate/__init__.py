@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from agora.evaluate.against import against
+from agora.evaluate.analysis import analyse
 from agora.evaluate.baselines import BASELINES
+from agora.evaluate.data import load
 from agora.evaluate.records import Contestant, Dataset, Item, Results, Said, Scored, Scorer
 from agora.evaluate.running import Progress, evaluate, evaluate_async
 
@@ -16,6 +19,9 @@ __all__ = [
     "Said",
     "Scored",
     "Scorer",
+    "against",
+    "analyse",
     "evaluate",
     "evaluate_async",
+    "load",
 ]

@@ -41,8 +41,8 @@ class Against:
 def against(
     first: Results, second: Results, names: tuple[str, str] = ("A", "B"), *, grouped: bool = False, seed: int = 0
 ) -> Against:
-    """Compare two evaluations: contestants of the same name with each other, and, where no debates share a name and each
-    has just one, these too.
+    """Compare two evaluations: contestants of the same name with each other, and, where no debates share a name and
+    each has just one, these too.
 
     Args:
         first: what is compared with.

@@ -61,7 +61,8 @@ async def scored(
     said = []
     for round in verdict.rounds:
         for turn in round.final.values():
-            said.append(await _said(turn, round.index, marks, score=cheap or round.index == 0))
+            read = _read(turn, verdict.rounds)
+            said.append(await _said(turn, round.index, marks, read, score=cheap or round.index == 0))
     turns = deciding(verdict.rounds, voters, cut=BUDGET in verdict.reason)
     first = deciding(verdict.rounds[:1], voters, cut=False)
     status = _status(verdict.answer, turns)
@@ -146,17 +147,33 @@ def stop_kind(reason: str) -> str:
     return re.sub(r"\d+(?:[.,]\d+)*%?", "N", said)[:60].strip()
 
 
-async def _said(turn: Turn, index: int, marks: Marks, *, score: bool) -> Said:
+async def _said(turn: Turn, index: int, marks: Marks, read: tuple[tuple[str, int], ...] = (), *, score: bool) -> Said:
     status: Status = "absent"
     if turn.reply is not None:
         none = turn.answer.why_none if turn.answer is not None else "unparsed"
         status = "answered" if turn.value is not None else none or "unparsed"
     text = turn.reply.text if turn.reply is not None else ""
-    read = tuple(dict.fromkeys(key[0] for key in turn.reads if key[0] != turn.agent))
     return Said(
         turn.agent, index, turn.value, status, await marks.of(turn.value, text) if score else None,
         stated(turn), likelihood(turn.reply), read, turn.kept is not None,
     )  # fmt: skip
+
+
+def _read(turn: Turn, rounds: Sequence[Round]) -> tuple[tuple[str, int], ...]:
+    """The answers of others that a turn was shown; of one that gives none, the answer that its agent held then."""
+    found: dict[tuple[str, int], None] = {}
+    for agent, index, phase in turn.reads:
+        if agent == turn.agent:
+            continue
+        held: tuple[str, int] | None = None
+        for other in (t for r in rounds[: index + 1] for t in r.turns if t.agent == agent):
+            if other.gives == "answer" and other.reply is not None:
+                held = (agent, other.round)
+            if (other.round, other.phase) == (index, phase):
+                break
+        if held is not None:
+            found[held] = None
+    return tuple(found)
 
 
 def stated(turn: Turn) -> float | None:
