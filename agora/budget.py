@@ -53,6 +53,7 @@ class Meter:
         self.used = used
         self.failed = failed
         self.held = Usage()  # estimates of the calls under way
+        self.stopped: BudgetError | None = None  # what it did not allow, if it has come to that
 
     def expect(self, input_tokens: int, max_tokens: int | None) -> Usage:
         """What a call with this prompt will take: output as the calls so far on average, `max_tokens` at most."""
@@ -108,10 +109,14 @@ class Meter:
 
     def timed_out(self) -> BudgetError:
         """The error that says so."""
-        return BudgetError(f"the budget of {self.budget.seconds} seconds is used up.", limit="seconds", meter=self)
+        self.stopped = BudgetError(
+            f"the budget of {self.budget.seconds} seconds is used up.", limit="seconds", meter=self
+        )
+        return self.stopped
 
     def _stop(self, limit: str, message: str, hint: str | None = None) -> None:
-        raise BudgetError(message, limit=limit, hint=hint, meter=self)
+        self.stopped = BudgetError(message, limit=limit, hint=hint, meter=self)
+        raise self.stopped
 
 
 def taken_plus(a: Usage, b: Usage, sign: int = 1) -> Usage:

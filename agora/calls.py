@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import anyio
 
 from agora.budget import Budget, Meter, priced
-from agora.errors import AgoraError, BudgetError, InputError, MalformedError, ModelError
+from agora.errors import BudgetError, InputError, MalformedError, ModelError, sentence
 from agora.journal import Recorder
 from agora.model import Model, Settings
 from agora.records import Message, Reply, Usage
@@ -235,12 +235,6 @@ def _reserve(
             meter.release(expected)
         raise
     return held
-
-
-def sentence(error: BaseException) -> str:
-    """An error as one line for a record."""
-    text = " ".join(str(error).split())[:500]
-    return text if isinstance(error, AgoraError) else f"{type(error).__name__}: {text}"
 
 
 def first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

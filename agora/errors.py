@@ -50,6 +50,12 @@ class AgoraError(Exception):
         return f"{self.message} {self.hint}" if self.hint else self.message
 
 
+def sentence(error: BaseException) -> str:
+    """An error as one line for a record."""
+    text = " ".join(str(error).split())[:500]
+    return text if isinstance(error, AgoraError) else f"{type(error).__name__}: {text}"
+
+
 class InputError(AgoraError):
     """What the caller gave is wrong."""
 

@@ -9,8 +9,8 @@ import re
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -22,7 +22,7 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from agora import errors
-from agora.errors import AgoraError, InputError, ModelError, StoreError
+from agora.errors import AgoraError, BudgetError, InputError, ModelError, StoreError, sentence
 from agora.model import Model, Settings
 from agora.records import (
     Decided,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from agora.store import Row
 
 _T = TypeVar("_T")
+ITEM = "eval:"  # how the id of a run begins that is one item of an evaluation
 LINGER = 0.0005  # seconds a group waits for others where more calls are under way
 STALE = 60.0  # seconds without a record after which a run on another machine is taken for dead
 
@@ -232,6 +233,7 @@ class Journal:
         seed: int,
         config: Mapping[str, Any] | None = None,
         again: bool = False,
+        beside: Sequence[str] = (),
     ) -> Recorder:
         """The recorder of a run: of a new one, or, if the journal has a run of this id, of its resumption.
 
@@ -242,6 +244,7 @@ class Journal:
             seed: of its randomness.
             config: what it can be built from again.
             again: calls that failed are tried again, whatever became of the run: where no other call has read of them.
+            beside: other runs: the same request at the same place as in one of them gets the reply it got there.
 
         Raises:
             InputError: if the run of this id debates another question, cannot be resumed, or is under way elsewhere.
@@ -266,9 +269,8 @@ class Journal:
             if not await self._thread(partial(store.take, self.engine, run, _host(), os.getpid())):
                 raise InputError(f"run {run} is under way in another process.", hint="Wait for it, or end it first.")
             found = await self._read(partial(store.replayable, run=run, failed=again or info.status == "failed"))
-            recorder = Recorder(self, run, *found)
             self.begun = True
-            return recorder
+            return Recorder(self, run, *found, beside=await self._replies(beside))
         now = time.time()
         row = {
             "id": run, "created": now, "updated": now, "status": "running", "name": plain(name),
@@ -280,7 +282,42 @@ class Journal:
         if not await self._thread(partial(store.insert, self.engine, row)):
             raise InputError(f"run {run} is under way in another process.", hint="Wait for it, or use another id.")
         self.begun = True
-        return Recorder(self, run)
+        return Recorder(self, run, beside=await self._replies(beside))
+
+    async def _replies(self, runs: Sequence[str]) -> Sequence[Entry]:
+        from agora import store
+
+        return await self._read(partial(store.replies, runs=runs)) if runs else ()
+
+    @asynccontextmanager
+    async def recording(self, run: str, **about: Any) -> AsyncIterator[Recorder]:
+        """Record a run to its end, however it ends: `async with journal.recording(id, question=...) as recorder:`. What
+        is put into `recorder.outcome` (answer, reason, rounds) is noted with it.
+
+        Args:
+            run: its id.
+            about: what `begin` takes.
+
+        Raises:
+            InputError: as `begin`, or if the run is under way in this process.
+            StoreError: if it cannot be written.
+        """
+        with self.claim(run):
+            recorder = await self.begin(run, **about)
+            status = "interrupted"
+            try:
+                yield recorder
+                status = "done"
+            except StoreError:
+                status = ""  # it cannot be written that it cannot be written
+                raise
+            except Exception as error:
+                status = "budget" if isinstance(error, BudgetError) else "failed"
+                recorder.outcome["reason"] = str(error) if isinstance(error, AgoraError) else sentence(error)
+                raise
+            finally:
+                if status:
+                    await recorder.end(status, **recorder.outcome)
 
     @contextmanager
     def claim(self, run: str) -> Iterator[None]:
@@ -300,7 +337,7 @@ class Journal:
 
     async def runs(self, **filters: Any) -> list[RunInfo]:
         """Runs, newest first. Filters: `status`, `text` (found in the question or name), `since` (seconds since 1970),
-        `limit`."""
+        `limit`, `items` (False leaves out those that are one item of an evaluation)."""
         from agora import store
 
         return await self._read(partial(store.runs, **filters))
@@ -313,7 +350,11 @@ class Journal:
         """
         from agora import store
 
-        found = await self._read(partial(store.runs, prefix=run)) if run != "last" else await self.runs(limit=1)
+        found = (
+            await self._read(partial(store.runs, prefix=run))
+            if run != "last"
+            else await self.runs(limit=1, items=False)
+        )
         if len(found) == 1 or (found and found[0].id == run):
             return found[0]
         if found:
@@ -343,11 +384,14 @@ class Recorder:
         calls: Sequence[Entry] = (),
         choices: Mapping[str, Any] | None = None,
         seen: Iterable[tuple[str, str, str]] = (),
+        beside: Iterable[Entry] = (),
     ) -> None:
         self.journal = journal
         self.run = run
         self.reused = 0  # replies taken from the journal
+        self.outcome: dict[str, Any] = {}  # of the run: what its end is noted with
         self._found = {(entry.path, entry.hash, entry.occurrence): entry for entry in calls}
+        self._beside = {(entry.path, entry.hash, entry.occurrence): entry.reply for entry in beside}
         self._count: Counter[tuple[str, str]] = Counter()
         self._same: Counter[str] = Counter()
         self._choices = dict(choices or {})
@@ -386,16 +430,17 @@ class Recorder:
             self.reused += 1
             return found
         entry = Entry(path, occurrence, digest, plain(model.name), request)
-        if self.journal.reuse:
+        entry.reply = self._beside.get((*key, occurrence))
+        if entry.reply is None and self.journal.reuse:
             from agora import store
 
             entry.reply = await self.journal._read(partial(store.same, run=self.run, hash=digest, nth=nth))
-            if entry.reply is not None:
-                self.reused += 1
-                row = self._row(entry, time.time(), 0)  # it is this run's too, which took nothing for it
-                kept = json.dumps(reply_json(entry.reply)) if self.journal.content else None
-                row.update(reply=kept, seconds=0.0, calls=0)
-                self.journal.note(("call", row))
+        if entry.reply is not None:
+            self.reused += 1
+            row = self._row(entry, time.time(), 0)  # it is this run's too, which took nothing for it
+            kept = json.dumps(reply_json(entry.reply)) if self.journal.content else None
+            row.update(reply=kept, seconds=0.0, calls=0)
+            self.journal.note(("call", row))
         return entry
 
     async def record(self, entry: Entry, reply: Reply, begun: float) -> None:

@@ -261,6 +261,8 @@ class Verdict(Reply):
         changes: who changed after reading whom.
         rounds: everything that was said.
         absent: agents whose voice is missing from the deciding round.
+        flips: of pairs of answers that a judge compared in both orders: how many it decided by place, and how many
+            there were.
         warnings: what a reader of the answer should know.
         run: id of the run.
     """
@@ -276,6 +278,7 @@ class Verdict(Reply):
     changes: tuple[Change, ...] = ()
     rounds: tuple[Round, ...] = ()
     absent: tuple[str, ...] = ()
+    flips: tuple[int, int] = (0, 0)
     warnings: tuple[str, ...] = ()
     run: str = ""
 

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
 from agora.errors import AgoraError, MissingError, ModelError, StoreError
-from agora.journal import STALE, Entry, RunInfo, error_of, plain, process_began, reply_of
+from agora.journal import ITEM, STALE, Entry, RunInfo, error_of, plain, process_began, reply_of
 from agora.records import Reply, Usage
 
 Row = tuple[str, dict[str, Any]]  # what it is ('new', 'run', 'call', 'event') and its columns
@@ -316,13 +316,16 @@ def runs(
     text: str | None = None,
     since: float | None = None,
     limit: int | None = None,
+    items: bool = True,
 ) -> list[RunInfo]:
-    """Runs with their totals, newest first."""
+    """Runs with their totals, newest first; without `items` those that are one item of an evaluation are left out."""
     query = sa.select(RUNS).order_by(RUNS.c.created.desc(), RUNS.c.id.desc())
     if run is not None:
         query = query.where(RUNS.c.id == plain(run))
     if prefix is not None:
         query = query.where(RUNS.c.id.startswith(plain(prefix), autoescape=True)).limit(50)
+    if not items:
+        query = query.where(RUNS.c.id.not_like(f"{ITEM}%"))
     if status is not None:
         query = query.where(RUNS.c.status == status)
     if since is not None:
@@ -431,6 +434,15 @@ def replayable(
     noted = sa.select(EVENTS.c.kind, EVENTS.c.path, EVENTS.c.data).where(EVENTS.c.run == run)
     seen = {(kind, path, data) for kind, path, data in connection.execute(noted)}
     return entries, {path: json.loads(data) for kind, path, data in seen if kind == "choice"}, seen
+
+
+def replies(connection: sa.Connection, *, runs: Sequence[str]) -> list[Entry]:
+    """The calls of some runs that were answered."""
+    query = sa.select(CALLS).where(CALLS.c.run.in_(runs), CALLS.c.reply.is_not(None)).order_by(CALLS.c.id)
+    return [
+        Entry(row["path"], row["occurrence"], row["hash"], row["model"], "", reply_of(json.loads(row["reply"])))
+        for row in connection.execute(query).mappings()
+    ]
 
 
 def _error(row: Any) -> ModelError:

@@ -33,10 +33,18 @@ _SPANS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 @click.option("--since", metavar="AGE", help="Begun in the last 30m, 12h, 7d, 4w.")
 @click.option("--sort", type=click.Choice(list(_SORTS)), default="created", help="Largest first.")
 @click.option("-n", "--limit", default=20, type=click.IntRange(1), help="How many.")
+@click.option("--items", is_flag=True, help="With the runs that are one item of an evaluation.")
 @STORE
 @JSON
 def runs(
-    status: str | None, text: str | None, since: str | None, sort: str, limit: int, store: str | None, as_json: bool
+    status: str | None,
+    text: str | None,
+    since: str | None,
+    sort: str,
+    limit: int,
+    items: bool,
+    store: str | None,
+    as_json: bool,
 ) -> None:
     """List runs: when, how they ended, what they took."""
     import anyio
@@ -44,7 +52,7 @@ def runs(
     async def read() -> list[RunInfo]:
         async with only_reading(store) as journal:
             cut = limit if sort == "created" else None
-            return await journal.runs(status=status, text=text, since=_since(since), limit=cut)
+            return await journal.runs(status=status, text=text, since=_since(since), limit=cut, items=items)
 
     found = sorted(anyio.run(read), key=_SORTS[sort], reverse=True)[:limit]
     if as_json:

@@ -32,3 +32,15 @@ def answer_of(value: str | Mapping[str, Any]) -> answers.AnswerType:
     except (TypeError, KeyError):
         raise InputError(f"answer: {kind} does not take these options.") from None
     return answers.answer_type(str(kind))
+
+
+def value_of(kind: answers.AnswerType) -> str | dict[str, Any]:
+    """What stands under `answer:` for a kind of answer: the inverse of `answer_of`."""
+    match kind:
+        case answers.Number(places=int(places)):
+            return {"number": {"places": places}}
+        case answers.Choice(options=options):
+            return {"choice": dict(options)}
+        case answers.Json(keys=keys) if keys:
+            return {"json": {"keys": list(keys)}}
+    return kind.kind

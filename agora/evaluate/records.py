@@ -234,6 +234,8 @@ class Results:
         versions: of agora, Python and the SDKs.
         created: seconds since 1970.
         planned: items that were to be answered; more than there are rows where it was stopped.
+        stopped: why it ended early; '' where it did not. Baselines that were not run on all items are then left out.
+        notes: what a reader must know of all of it: which baselines were not run, and why.
         digests: item's id -> its digest, by which two evaluations are known to be of the same items.
     """
 
@@ -246,6 +248,8 @@ class Results:
     versions: Mapping[str, str] = field(default_factory=dict)
     created: float = 0.0
     planned: int = 0
+    stopped: str = ""
+    notes: tuple[str, ...] = ()
     digests: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Contestant:

@@ -15,10 +15,10 @@ from anyio.abc import TaskGroup
 from agora import calls
 from agora.answers import AnswerType, answer_type, extract
 from agora.budget import Budget
-from agora.errors import AgoraError, BudgetError, InputError, StoreError
-from agora.journal import Journal, Recorder, check_id, new_id
+from agora.errors import InputError
+from agora.journal import Journal, check_id, new_id
 from agora.model import Model, Settings
-from agora.records import Answer, Event, Message, Reply, Verdict
+from agora.records import Answer, Event, Message, Reply, Turn, Verdict
 from agora.text.agent import Agent
 from agora.text.engine import MODERATOR, Run
 from agora.text.moderator import Moderator
@@ -98,6 +98,7 @@ class Debate:
         self.budget = budget or Budget()
         self.seed = seed
         self.source: Mapping[str, Any] | None = None  # the debate file it was built from, for the journal
+        self.instead: Callable[[Turn], Turn | None] | None = None  # see `varied`
         self._name = name
 
     @classmethod
@@ -135,6 +136,28 @@ class Debate:
         from agora.config.presets import preset  # the language stands on debates, not they on it
 
         return preset(name, agents, models=models, settings=settings, answer=answer, budget=budget, seed=seed)
+
+    def varied(self, *, instead: Callable[[Turn], Turn | None] | None = None, **changes: Any) -> Debate:
+        """The same debate in another form: what it is compared with.
+
+        Args:
+            instead: a control: what is shown to the others in place of what an agent has said, or None to show nothing.
+                Votes, stop rules, ballots and running summaries are of what was really said.
+            changes: arguments of `Debate`, in place of this one's.
+
+        Raises:
+            InputError: if they do not fit.
+        """
+        layered = self.protocol.schedule.kind == "layered"
+        reseated = "agents" in changes or (layered and "topology" in changes)
+        given: dict[str, Any] = {
+            "agents": self.agents, "topology": self.topology, "protocol": self.protocol, "moderator": self.moderator,
+            "answer": self.answer_type, "voters": None if reseated else self.voters, "budget": self.budget,
+            "seed": self.seed, "name": self._name,
+        }  # fmt: skip
+        made = Debate(**{**given, **changes})
+        made.source, made.instead = self.source, instead or self.instead
+        return made
 
     @property
     def name(self) -> str:
@@ -255,36 +278,18 @@ class Debate:
         if journal is None:
             return await Run(self, question, settings, id=id, recorder=None, emit=emit, stream=stream).run()
         async with nullcontext(journal) if isinstance(journal, Journal) else Journal(journal) as store:
-            with store.claim(id):
-                recorder = await store.begin(id, question=question, name=self.name, seed=self.seed, config=self.source)
+            about: dict[str, Any] = {"question": question, "name": self.name, "seed": self.seed, "config": self.source}
+            async with store.recording(id, **about) as recorder:
                 made = Run(self, question, settings, id=id, recorder=recorder, emit=emit, stream=stream)
-                return await _recorded(made, recorder)
+                try:
+                    verdict = await made.run()
+                finally:
+                    recorder.outcome["rounds"] = max(0, len(made.rounds) - 1)
+                recorder.outcome.update(answer=verdict.answer, reason=verdict.reason, rounds=len(verdict.rounds) - 1)
+                return verdict
 
     def __repr__(self) -> str:
         return f"Debate({', '.join(agent.name for agent in self.agents)}; {self.topology.name}; {self.moderator.stop})"
-
-
-async def _recorded(run: Run, recorder: Recorder) -> Verdict:
-    """Run, and record how it ended."""
-    status, outcome = "interrupted", dict[str, Any]()
-    try:
-        verdict = await run.run()
-        status = "done"
-        outcome = {"answer": verdict.answer, "reason": verdict.reason, "rounds": len(verdict.rounds) - 1}
-        return verdict
-    except StoreError:
-        status = ""  # it cannot be written that it cannot be written
-        raise
-    except AgoraError as error:
-        status = "budget" if isinstance(error, BudgetError) else "failed"
-        outcome = {"reason": str(error), "rounds": max(0, len(run.rounds) - 1)}
-        raise
-    except Exception as error:
-        status, outcome = "failed", {"reason": calls.sentence(error)}
-        raise
-    finally:
-        if status:
-            await recorder.end(status, **outcome)
 
 
 class Watch:

@@ -212,7 +212,7 @@ class ByModel:
         if self.top is not None and self.ranker is not None:
             # a panel of one answer has nothing to compare: no call
             able = [turn for turn in turns if turn.reply is not None]
-            won, _ = await _compared(case, self.ranker, able, self.named, None)
+            won, _, _ = await _compared(case, self.ranker, able, self.named, None)
             seen = [able[i] for i in sorted(range(len(able)), key=lambda i: -won[i])[: self.top]]
         values = {
             "peers": [s for s, _ in _shown(case, seen, named)],
@@ -261,7 +261,7 @@ class Pairwise:
             held = best.get(turn.value or "")
             if turn.value is not None and (held is None or sure > ((held.answer and held.answer.confidence) or 0.0)):
                 best[turn.value] = turn
-        points, unread = await _compared(case, self.model, list(best.values()), self.named, self.override)
+        points, unread, flips = await _compared(case, self.model, list(best.values()), self.named, self.override)
         won = dict(zip(best, points, strict=True))
         pairs = len(best) * (len(best) - 1)
         if not best or (pairs and unread == pairs):
@@ -270,7 +270,7 @@ class Pairwise:
         initial = tally(list(case.rounds[0].final.values())) if case.rounds else {}
         winner, note = settle(support, self.ties, initial=initial, seed=case.seed)
         how = f"judged in {pairs} comparisons, both orders of each pair"
-        return Ruling(winner, support, f"{how}; {note}" if note else how)
+        return Ruling(winner, support, f"{how}; {note}" if note else how, flips=(flips, pairs // 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,10 +359,12 @@ def _alone(turn: Turn, letter: str, named: bool) -> Shown:
 
 async def _compared(
     case: Case, model: Model, turns: Sequence[Turn], named: bool, override: str | Path | None
-) -> tuple[list[float], int]:
-    """How many comparisons each of some answers wins, both orders of a pair half each; how many could not be read."""
-    won, unread = [0.0] * len(turns), 0
+) -> tuple[list[float], int, int]:
+    """How many comparisons each of some answers wins, both orders of a pair half each; how many could not be read; in
+    how many pairs both orders preferred the same place."""
+    won, unread, flips = [0.0] * len(turns), 0, 0
     for a, b in combinations(range(len(turns)), 2):
+        winners = []
         for first, second in ((a, b), (b, a)):
             pair = [_alone(turns[first], "A", named), _alone(turns[second], "B", named)]
             reply = await _asked(case, model, "compare", {"peers": pair, "history": []}, override, "a pair is a draw")
@@ -371,10 +373,13 @@ async def _compared(
             if ranking is None or len(ranking[0]) > 1:
                 won[first], won[second] = won[first] + 0.25, won[second] + 0.25
             else:
-                won[first if ranking[0][0] == pair[0].label else second] += 0.5
+                winner = first if ranking[0][0] == pair[0].label else second
+                won[winner] += 0.5
+                winners.append(winner)
+        flips += len(set(winners)) == 2
     if unread:
         case.warn(f"{unread} of {len(turns) * (len(turns) - 1)} comparisons could not be read and count as draws.")
-    return won, unread
+    return won, unread, flips
 
 
 async def _asked(

@@ -93,7 +93,9 @@ class Run:
         skip = debate.protocol.gates.skip
         asks = debate.moderator.stop.needs | (skip.needs if skip is not None else frozenset())
         asks |= frozenset().union(*(p.unless.needs for p in debate.protocol.closing if p.unless))  # type: ignore[union-attr]
-        self._reader = Reader(self._board, question, self.answer, self.order, debate.moderator.last, asks)
+        self._reader = Reader(
+            self._board, question, self.answer, self.order, debate.moderator.last, asks, debate.instead
+        )
         protocol = debate.protocol
         self._waits = protocol.gates.wait or protocol.memory == "summary"
         self._digests = digests_of(protocol, debate.topology)

@@ -26,6 +26,7 @@ class Reader:
         order: each agent's number.
         last: the last round there can be.
         asks: what stop rules need agents to say: 'ask_done', 'ask_confidence'; 'ask_done NAME' of one agent alone.
+        instead: what is shown to others in place of a turn, where that is not the turn itself.
     """
 
     def __init__(
@@ -36,7 +37,9 @@ class Reader:
         order: Mapping[str, int],
         last: int,
         asks: Collection[str] = (),
+        instead: Callable[[Turn], Turn | None] | None = None,
     ) -> None:
+        self._instead = instead
         self.board, self.plan = board, board.plan
         self.protocol, self.seed = self.plan.protocol, self.plan.seed
         self._passage, self._without = passage_of(question)
@@ -198,6 +201,13 @@ class Reader:
         self, agent: Agent, turns: Sequence[Turn], view: View, views: Callable[[str], View] | None
     ) -> list[tuple[Shown, Turn]]:
         letters = self._letters if self._lettered(view) else None
+        if self._instead is not None:
+            others = ((turn, turn if turn.agent == agent.name else self._instead(turn)) for turn in turns)
+            turns = [
+                replace(turn, reply=other.reply, answer=other.answer, digest=other.digest)
+                for turn, other in others
+                if other is not None
+            ]
         shown = show(
             turns, view, seed=self.seed, reader=self.order[agent.name], order=self.order, views=views, letters=letters
         )

@@ -98,6 +98,7 @@ def conclude(
         changes=tuple(made),
         rounds=tuple(rounds),
         absent=absent,
+        flips=ruling.flips,
         warnings=tuple(notes),
         run=run,
     )

@@ -44,12 +44,14 @@ _NOTHING: Mapping[str, float] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """The outcome of a decision: an answer or None, the weight behind each answer, and how it came about."""
+    """The outcome of a decision: an answer or None, the weight behind each answer, and how it came about; of pairs that
+    a judge compared in both orders, how many it decided by their place, and how many there were."""
 
     answer: str | None
     support: Mapping[str, float] = field(default_factory=dict)
     how: str = ""
     text: str | None = None
+    flips: tuple[int, int] = (0, 0)
 
 
 class Counting(TypedDict, total=False):

@@ -1,0 +1,291 @@
+"""`agora eval`: does a debate help, at what cost, and how sure is that?"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agora.cli import views
+from agora.cli.merge import bytes_done
+from agora.cli.options import JSON, SET, STORE, journal_of
+
+if TYPE_CHECKING:
+    from agora.budget import Budget
+    from agora.evaluate import Dataset, Progress, Results
+    from agora.text.debate import Debate
+
+EVERY = 15.0  # seconds between two lines of progress where nobody looks
+
+
+@click.command("eval")
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option("-d", "--data", metavar="DATA", help="A file, MAPPING:FILE, or a generated task: arithmetic:100. See below.")
+@click.option("--mapping", type=click.Path(path_type=Path), help="Which fields of DATA are what, as YAML.")
+@click.option("--scorer", help="In place of the data's own: exact, numeric, f1, math, ... or module:function.")
+@click.option("-n", "items", type=click.IntRange(1), help="Items, drawn by the seed. Default: all.")
+@click.option("--seed", default=0, help="Of everything.")
+@click.option("-b", "--baselines", default=None, help="all, none, or some, by commas: see below. Default: all.")
+@click.option("--match", default="calls,tokens,usd", help="What self-consistency is to cost the same in.")
+@click.option("--samples", default=64, type=click.IntRange(1), help="Of self-consistency for one item, at most.")
+@click.option("--temperature", type=float, help="Of these samples, in place of the model's own.")
+@click.option("-c", "--concurrency", default=16, type=click.IntRange(1), help="Items at the same time.")
+@click.option("--budget", "budgets", multiple=True, metavar="KEY=N", help="calls, tokens, usd or seconds; repeat it.")
+@click.option("--grid", multiple=True, metavar="KEY=A,B", help="Each FILE with each of these values; repeat it.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="A folder for the report, tables and records.")
+@click.option("--compare", nargs=2, type=click.Path(path_type=Path), help="Two stored evaluations, by their folders.")
+@STORE
+@SET
+@JSON
+def evaluate(
+    files: tuple[Path, ...],
+    data: str | None,
+    mapping: Path | None,
+    scorer: str | None,
+    items: int | None,
+    seed: int,
+    baselines: str | None,
+    match: str,
+    samples: int,
+    temperature: float | None,
+    concurrency: int,
+    budgets: tuple[str, ...],
+    grid: tuple[str, ...],
+    out: Path | None,
+    compare: tuple[Path, Path] | None,
+    store: str | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Run the debates in FILES on the same items, beside what they must be compared with at equal cost.
+
+    \b
+    DATA  questions.jsonl, .csv, .parquet   with question, answer (choices, group)
+          gsm8k:test.jsonl                  a known set: gsm8k, gsm_hard, math, mmlu, gpqa, ...
+          arithmetic:100                    generated: arithmetic, puzzles, counting, dates, pocket, ...
+    \b
+    Baselines: members, best, vote (free: they stand in the debate's first round), self-consistency of the best
+    member, isolated (nobody reads anybody), noise (peers talk of another question).
+    \b
+    The same command goes on where it was ended, and with a larger -n makes no call twice.
+    """
+    from agora.errors import InputError
+
+    if compare is not None:
+        if files or data:
+            raise InputError("--compare takes two stored evaluations, and nothing else.")
+        _compared(*compare, as_json)
+        return
+    if not files:
+        raise InputError("give the FILE of a debate, or --compare two stored evaluations.")
+    if data is None:
+        raise InputError("an evaluation needs --data.", hint="Try `--data arithmetic:100`, which needs no file.")
+    if out is not None and out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file.", hint="Give a folder for the report.")
+    from agora.evaluate import load as load_data
+
+    dataset = load_data(data, n=items, seed=seed, mapping=mapping, scorer=scorer)
+    debates = _debates(files, settings, _grid(grid), dataset)
+    chosen = _chosen(baselines, bool(grid))
+    results = _run(
+        debates, dataset, store, as_json, baselines=chosen, match=[m for m in match.split(",") if m], samples=samples,
+        temperature=temperature, concurrency=concurrency, seed=seed, budget=_budget(budgets),
+    )  # fmt: skip
+    _tell(results, dataset, out, as_json)
+    if results.stopped:
+        sys.exit(3)
+
+
+# ---- what is to be run ------------------------------------------------------------------------------------------
+
+
+def _debates(
+    files: Sequence[Path], settings: Sequence[str], grid: Sequence[tuple[str, ...]], dataset: Dataset
+) -> dict[str, Debate]:
+    """The debates by the names they have in tables: that in the file, else the file's; with what the grid changes."""
+    from agora import config
+    from agora.config.answers import value_of
+    from agora.errors import InputError
+
+    kinds = {json.dumps(value_of(item.answer), sort_keys=True) for item in dataset.items}
+    asked = [f"answer={kinds.pop()}"] if len(kinds) == 1 else []
+    found: dict[str, Debate] = {}
+    for file, changes in itertools.product(files, grid or [()]):
+        with bytes_done("merging") as progress:
+            debate, _ = config.load(file, [*settings, *changes, *asked], progress=progress)
+        name = debate.name if debate.name != "debate" else file.stem
+        if changes:
+            name = f"{name} {' '.join(changes)}"
+        if name in found:
+            raise InputError(f"two debates are called '{name}'.", hint="Say `name: ...` in one of the files.")
+        found[name] = debate
+    return found
+
+
+def _grid(given: Sequence[str]) -> list[tuple[str, ...]]:
+    """All combinations of the values of some settings, each as settings."""
+    from agora.errors import InputError
+
+    axes = []
+    for text in given:
+        key, equals, values = text.partition("=")
+        chosen = [value.strip() for value in values.split(",") if value.strip()]
+        if not key.strip() or not equals or not chosen:
+            raise InputError(f"--grid: '{text[:60]}' is not KEY=VALUE,VALUE.")
+        axes.append([f"{key.strip()}={value}" for value in chosen])
+    return [combination for combination in itertools.product(*axes) if combination]
+
+
+def _chosen(given: str | None, swept: bool) -> Sequence[str]:
+    from agora.evaluate import BASELINES
+
+    if given is None:
+        return BASELINES[:3] if swept else BASELINES  # of a grid those that are free
+    return BASELINES if given == "all" else () if given == "none" else [name for name in given.split(",") if name]
+
+
+def _budget(given: Sequence[str]) -> Budget:
+    from agora.budget import Budget
+    from agora.errors import InputError
+
+    known = {f.name: int if f.name in ("calls", "tokens") else float for f in fields(Budget)}
+    values: dict[str, Any] = {}
+    for text in given:
+        key, _, value = text.partition("=")
+        try:
+            values[key] = known[key](value)
+        except KeyError:
+            raise InputError(f"--budget: '{key[:40]}' is none of {', '.join(known)}.") from None
+        except ValueError:
+            raise InputError(f"--budget: {key} needs a number, not '{value[:40]}'.") from None
+    return Budget(**values)
+
+
+# ---- while it runs ----------------------------------------------------------------------------------------------
+
+
+def _run(
+    debates: Mapping[str, Debate], dataset: Dataset, store: str | None, as_json: bool, **options: Any
+) -> Results:
+    from agora.errors import AgoraError, BudgetError, InputError
+    from agora.evaluate import evaluate as run
+
+    journal = journal_of(store)
+    kept = "what was answered is kept: the same command goes on." if journal else "nothing was kept (--store none)."
+    if not as_json:
+        _announce(debates, dataset)
+    try:
+        with _Watch(list(debates)) as tell:
+            return run(debates, dataset, journal=journal, progress=tell, **options)
+    except KeyboardInterrupt:
+        raise click.Abort(f"interrupted; {kept}") from None
+    except AgoraError as error:
+        if not isinstance(error, InputError) and "same command" not in (error.hint or ""):
+            error.hint = f"{error.hint or ''} {kept.capitalize()}".strip()
+        if as_json:
+            print(json.dumps({"error": str(error), "exit_status": error.exit_status}))
+        if isinstance(error, BudgetError):
+            error.exit_status = 3
+        raise
+
+
+def _announce(debates: Mapping[str, Debate], dataset: Dataset) -> None:
+    """What the debates will take, before anything is sent."""
+    import anyio
+
+    from agora.evaluate.baselines import asking
+    from agora.text.forecast import forecast
+
+    n, item = len(dataset.items), dataset.items[0]
+    about = f" ({views.short(dataset.about, 200)})" if dataset.about else ""
+    click.echo(f"{n} items of {views.clean(dataset.name)}{about}, scored by {dataset.scorer.name}")
+    for name, debate in debates.items():
+        made = anyio.run(forecast, asking(debate, item), item.question)
+        least, most = made.least.calls * n, made.most.calls * n
+        calls = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+        usd = None if made.most.usd is None else made.most.usd * n
+        money = "" if usd == 0 else f", {views.money(usd)} at most" if usd is not None else ", of unknown cost"
+        click.echo(f"  {views.clean(name)}: {calls} calls{money}, by the first item; baselines come on top")
+
+
+class _Watch:
+    """Progress on standard error: redrawn where somebody looks, else a line now and then."""
+
+    def __init__(self, debates: Sequence[str]) -> None:
+        self.debates, self.live, self.last = list(debates), None, 0.0
+        self.now: Progress | None = None
+
+    def __enter__(self) -> Any:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.live import Live
+
+            live: Any = Live(get_renderable=self._table, console=Console(stderr=True), refresh_per_second=4,
+                             transient=True)  # fmt: skip
+            self.live = live
+            live.start()
+        return self._tell
+
+    def __exit__(self, *error: object) -> None:
+        live: Any = self.live
+        if live is not None:
+            live.stop()
+
+    def _tell(self, progress: Progress) -> None:
+        self.now = progress
+        if self.live is None and time.monotonic() - self.last > EVERY:
+            if self.last:
+                click.echo(f"agora: {self._line(progress)}", err=True)
+            self.last = time.monotonic()
+
+    @staticmethod
+    def _line(p: Progress) -> str:
+        left = p.seconds / p.done * (p.planned - p.done) if p.done else 0.0
+        kept = f", {p.replayed:,} from the journal" if p.replayed else ""
+        absent = f", {p.absent} absent" if p.absent else ""
+        return (
+            f"{p.done:,} of {p.planned:,} runs{absent}; {p.spent.calls:,} calls{kept}, "
+            f"{views.money(p.spent.usd)}; {_clock(p.seconds)}, about {_clock(left)} left"
+        )
+
+    def _table(self) -> Any:
+        from rich.table import Table
+        from rich.text import Text
+
+        from agora.evaluate import wilson
+
+        table = Table(box=None, pad_edge=False, title_justify="left")
+        for title in ("", "items", "accuracy", "95% interval"):
+            table.add_column(title, justify="left" if not title else "right", no_wrap=True)
+        if self.now is None:
+            return table
+        table.caption = Text(self._line(self.now))
+        table.caption_justify = "left"
+        for name, (n, mean) in self.now.scores.items():
+            interval = wilson(mean * n, n)
+            cells = (f"{n}", f"{100 * mean:.1f}", f"{100 * interval.low:.1f} to {100 * interval.high:.1f}")
+            table.add_row(Text(views.short(name, 50)), *cells)
+        return table
+
+
+def _clock(seconds: float) -> str:
+    whole = round(seconds)
+    return f"{whole} s" if whole < 100 else f"{whole // 60} min" if whole < 6000 else f"{whole / 3600:.1f} h"
+
+
+# ---- afterwards -------------------------------------------------------------------------------------------------
+
+
+def _tell(results: Results, dataset: Dataset, out: Path | None, as_json: bool) -> None:
+    raise NotImplementedError
+
+
+def _compared(a: Path, b: Path, as_json: bool) -> None:
+    raise NotImplementedError

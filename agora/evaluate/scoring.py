@@ -1,0 +1,224 @@
+"""From a verdict to scored records: the debate's own, and those of the baselines that its first round already holds."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from agora.answers import AnswerType
+from agora.errors import AgoraError, InputError
+from agora.evaluate.records import Item, Said, Scored, Scorer, Status
+from agora.records import Reply, Round, Turn, Usage, Verdict
+from agora.text.verdict import deciding
+
+BUDGET = "stopped by: budget"
+
+
+class Marks:
+    """Scores answers to one item, each once.
+
+    Args:
+        scorer: of the data set.
+        item: whose answers.
+    """
+
+    def __init__(self, scorer: Scorer, item: Item) -> None:
+        self.scorer, self.item = scorer, item
+        self._known: dict[tuple[str, str], float] = {}
+
+    async def of(self, answer: str | None, text: str = "") -> float:
+        """The score of an answer, 0 where there is none.
+
+        Raises:
+            InputError: if the scorer gives no score from 0 to 1.
+        """
+        if answer is None:
+            return 0.0
+        if (answer, text) not in self._known:
+            score = float(await self.scorer.score(answer, self.item, text))
+            if not 0 <= score <= 1:
+                raise InputError(f"the scorer {self.scorer.name} gave {score} for item {self.item.id}, not 0 to 1.")
+            self._known[answer, text] = score
+        return self._known[answer, text]
+
+
+async def scored(
+    verdict: Verdict, item: Item, marks: Marks, *, voters: Sequence[str], seconds: float, run: str
+) -> Scored:
+    """How a debate answered an item.
+
+    Args:
+        verdict: what came out.
+        item: what was asked.
+        marks: scores its answers.
+        voters: whose last answers decided.
+        seconds: it took, wall time.
+        run: its id in the journal.
+    """
+    cheap = not marks.scorer.paid
+    said = []
+    for round in verdict.rounds:
+        for turn in round.final.values():
+            said.append(await _said(turn, round.index, marks, verdict.rounds, score=cheap or round.index == 0))
+    turns = deciding(verdict.rounds, voters, cut=BUDGET in verdict.reason)
+    first = deciding(verdict.rounds[:1], voters, cut=False)
+    status = _status(verdict.answer, turns)
+    return Scored(
+        item.id, item.group, status, verdict.answer, await marks.of(verdict.answer, verdict.text),
+        verdict.initial, await marks.of(verdict.initial, _text(first, verdict.initial)),
+        *_sure(turns, verdict.answer), share=_share(turns, verdict.answer), rounds=len(verdict.rounds) - 1,
+        stop=stop_kind(verdict.reason), usage=verdict.usage, seconds=seconds, said=tuple(said), run=run,
+        extra={"flips": verdict.flips[0], "pairs": verdict.flips[1]} if verdict.flips[1] else {},
+    )  # fmt: skip
+
+
+def failed(item: Item, error: AgoraError, *, seconds: float, run: str) -> Scored:
+    """An item that a contestant failed on: absent, and wrong."""
+    usage = getattr(error, "usage", None) or Usage()
+    for round in getattr(error, "rounds", ()):
+        usage = usage + spent(round.turns)
+    return Scored(item.id, item.group, "absent", None, 0.0, usage=usage, seconds=seconds, error=str(error), run=run)
+
+
+async def round_zero_vote(row: Scored, verdict: Verdict, marks: Marks, voters: Sequence[str]) -> Scored:
+    """The vote of the first round as a contestant: what it takes is what that round took."""
+    first = verdict.rounds[0]
+    turns = deciding(verdict.rounds[:1], voters, cut=False)
+    usage = spent(first.turns)
+    return replace(
+        row, status=_status(verdict.initial, turns), answer=verdict.initial, score=row.initial_score or 0.0,
+        confidence=_sure(turns, verdict.initial)[0], likelihood=_sure(turns, verdict.initial)[1],
+        share=_share(turns, verdict.initial), rounds=0, stop="", usage=usage, seconds=usage.seconds,
+        said=tuple(s for s in row.said if s.round == 0), extra={},
+    )  # fmt: skip
+
+
+async def alone(turn: Turn, item: Item, marks: Marks, run: str) -> Scored:
+    """An agent's independent answer as a contestant."""
+    said = await _said(turn, 0, marks, (), score=True)
+    usage = turn.reply.usage if turn.reply is not None else Usage()
+    return Scored(
+        item.id, item.group, said.status, said.answer, said.score or 0.0, said.answer, said.score, said.confidence,
+        said.likelihood, usage=usage, seconds=usage.seconds, said=(said,), error=turn.error, run=run,
+    )  # fmt: skip
+
+
+async def voted(
+    turns: Sequence[Turn], answer: str | None, item: Item, marks: Marks, *, usage: Usage, run: str
+) -> Scored:
+    """A vote over samples as a contestant.
+
+    Args:
+        turns: the samples, each as a turn.
+        answer: what the vote gives.
+        item: what was asked.
+        marks: scores its answers.
+        usage: of the samples.
+        run: id in the journal.
+    """
+    score = await marks.of(answer, _text(turns, answer))
+    return Scored(
+        item.id, item.group, _status(answer, turns), answer, score, answer, score, *_sure(turns, answer),
+        share=_share(turns, answer), usage=usage, seconds=usage.seconds, run=run, extra={"samples": len(turns)},
+    )  # fmt: skip
+
+
+def spent(turns: Sequence[Turn]) -> Usage:
+    """What turns took that were asked for."""
+    return sum((turn.reply.usage for turn in turns if turn.reply is not None and turn.kept is None), Usage())
+
+
+_KINDS: Sequence[tuple[str, Callable[[re.Match[str]], str]]] = [
+    (r"stopped by: (budget)", lambda m: m[1]),
+    (r"no debate was needed", lambda m: m[0]),
+    (r"the judge", lambda m: m[0]),
+]
+
+
+def stop_kind(reason: str) -> str:
+    """Why a debate stopped, without the figures of that one debate."""
+    said = reason.split(";", 1)[0]
+    for pattern, name in _KINDS:
+        if match := re.search(pattern, said):
+            return name(match)
+    return re.sub(r"\d+(?:[.,]\d+)*%?", "N", said)[:60].strip()
+
+
+async def _said(turn: Turn, index: int, marks: Marks, rounds: Sequence[Round], *, score: bool) -> Said:
+    status: Status = "absent"
+    if turn.reply is not None:
+        none = turn.answer.why_none if turn.answer is not None else "unparsed"
+        status = "answered" if turn.value is not None else none or "unparsed"
+    text = turn.reply.text if turn.reply is not None else ""
+    read = dict.fromkeys((key[0], held) for key in turn.reads if (held := _held(rounds, *key)) is not None)
+    return Said(
+        turn.agent, index, turn.value, status, await marks.of(turn.value, text) if score else None,
+        stated(turn), likelihood(turn.reply), tuple(key for key in read if key[0] != turn.agent),
+        turn.kept is not None,
+    )  # fmt: skip
+
+
+def _held(rounds: Sequence[Round], agent: str, index: int, phase: str) -> int | None:
+    """The round of the answer that an agent held when it spoke in a phase; None where it had given none."""
+    for turn in rounds[index].turns if 0 <= index < len(rounds) else ():
+        if turn.agent == agent and turn.gives == "answer":
+            return index
+        if turn.agent == agent and turn.phase == phase:
+            break
+    return next((k for k in reversed(range(min(index, len(rounds)))) if agent in rounds[k].final), None)
+
+
+def stated(turn: Turn) -> float | None:
+    """How sure an agent says it is, or its model reports; not what follows from log-probabilities."""
+    if turn.answer is None or turn.answer.confidence is None or turn.reply is None:
+        return None
+    derived = turn.reply.confidence is None and turn.answer.confidence == likelihood(turn.reply)
+    return None if derived else turn.answer.confidence
+
+
+def likelihood(reply: Reply | None) -> float | None:
+    """Exp of the mean log-probability of a reply's tokens, where the model gives it."""
+    return None if reply is None or reply.logprob is None else math.exp(min(0.0, reply.logprob))
+
+
+def _sure(turns: Sequence[Turn], answer: str | None) -> tuple[float | None, float | None]:
+    """Mean confidence and likelihood of those who hold an answer."""
+    holders = [turn for turn in turns if turn.value == answer is not None]
+    pairs = ([stated(turn) for turn in holders], [likelihood(turn.reply) for turn in holders])
+    means = [[value for value in values if value is not None] for values in pairs]
+    confidence, likely = (math.fsum(values) / len(values) if values else None for values in means)
+    return confidence, likely
+
+
+def _share(turns: Sequence[Turn], answer: str | None) -> float | None:
+    return None if answer is None or not turns else sum(turn.value == answer for turn in turns) / len(turns)
+
+
+def _text(turns: Sequence[Turn], answer: str | None) -> str:
+    """What the first of those who hold an answer has said."""
+    return next((t.reply.text for t in turns if t.reply is not None and t.value == answer), "") if answer else ""
+
+
+def _status(answer: str | None, turns: Sequence[Turn]) -> Status:
+    """Of a vote: where there is no answer, the reason that most have for theirs; a tie that was left is abstention."""
+    if answer is not None:
+        return "answered"
+    if any(turn.value is not None for turn in turns):
+        return "abstained"
+    if all(turn.reply is None for turn in turns):
+        return "absent"
+    unread = sum(turn.answer is not None and turn.answer.why_none == "unparsed" for turn in turns)
+    return "unparsed" if 2 * unread >= sum(turn.reply is not None for turn in turns) else "abstained"
+
+
+def independent(rounds: Sequence[Round], agent: str) -> Turn | None:
+    """An agent's answer of round 0, if it was given without reading anybody."""
+    turn = rounds[0].final.get(agent) if rounds else None
+    return turn if turn is not None and not turn.reads and turn.kept is None else None
+
+
+def same_kind(a: AnswerType, b: AnswerType) -> bool:
+    """Whether two kinds of answer ask for the same."""
+    return a.kind == b.kind and a.instruction == b.instruction
