@@ -27,7 +27,9 @@ EVERY = 15.0  # seconds between two lines of progress where nobody looks
 
 @click.command("eval")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
-@click.option("-d", "--data", metavar="DATA", help="A file, MAPPING:FILE, or a generated task: arithmetic:100. See below.")
+@click.option(
+    "-d", "--data", metavar="DATA", help="A file, MAPPING:FILE, or a generated task: arithmetic:100. See below."
+)
 @click.option("--mapping", type=click.Path(path_type=Path), help="Which fields of DATA are what, as YAML.")
 @click.option("--scorer", help="In place of the data's own: exact, numeric, f1, math, ... or module:function.")
 @click.option("-n", "items", type=click.IntRange(1), help="Items, drawn by the seed. Default: all.")
@@ -171,9 +173,7 @@ def _budget(given: Sequence[str]) -> Budget:
 # ---- while it runs ----------------------------------------------------------------------------------------------
 
 
-def _run(
-    debates: Mapping[str, Debate], dataset: Dataset, store: str | None, as_json: bool, **options: Any
-) -> Results:
+def _run(debates: Mapping[str, Debate], dataset: Dataset, store: str | None, as_json: bool, **options: Any) -> Results:
     from agora.errors import AgoraError, BudgetError, InputError
     from agora.evaluate import evaluate as run
 
