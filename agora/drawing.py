@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 import importlib
 import math
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 from agora.errors import MissingError
 from agora.layout import Point, place
+from agora.lettering import clean as _clean
+from agora.lettering import columns as _columns
+from agora.lettering import cut as _cut
+from agora.lettering import escaped as _text
+from agora.lettering import padded as _padded
+from agora.lettering import width as _width
 
 if TYPE_CHECKING:
     from agora.text.topology import Topology
@@ -674,39 +678,3 @@ def _grow(bounds: list[float], points: Sequence[Point]) -> None:
     bounds[1] = min(bounds[1], *(y for _, y in points))
     bounds[2] = max(bounds[2], *(x for x, _ in points))
     bounds[3] = max(bounds[3], *(y for _, y in points))
-
-
-# ---- text -------------------------------------------------------------------------------------------------------
-
-
-def _text(text: str) -> str:
-    """Text for SVG and HTML: escaped, and without characters that XML does not allow."""
-    return escape(_clean(text))
-
-
-def _clean(text: str) -> str:
-    return "".join(c if c.isprintable() and not 0xD800 <= ord(c) <= 0xDFFF else "\ufffd" for c in text)
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def _columns(text: str) -> int:
-    """Columns of a terminal that a text takes."""
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
-
-
-def _padded(text: str, wide: int) -> str:
-    while _columns(text) > wide:
-        text = text[:-2] + "…"
-    return text + " " * (wide - _columns(text))
-
-
-def _width(text: str, font: float) -> float:
-    """About how wide a text is, rather too wide than too narrow."""
-    wide = {"W": 1.05, "F": 1.05}
-    return font * sum(
-        wide.get(unicodedata.east_asian_width(c), 0.92 if c in "MW@%mw" else 0.74 if c.isupper() else 0.62)
-        for c in text
-    )

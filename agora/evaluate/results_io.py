@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from agora.errors import InputError, MissingError
 from agora.evaluate.records import Contestant, Results, Said, Scored
+from agora.lettering import clean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,8 +62,8 @@ def from_json(text: str | bytes, name: str = "the results") -> Results:
         results = TypeAdapter(Results).validate_python(found)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])[:120]
-        raise InputError(f"{name}: {where}: {first['msg'].lower()}.", hint=_HINT) from None
+        where = clean(".".join(str(part) for part in first["loc"]))[:120]
+        raise InputError(f"{name}: {where}: {clean(first['msg'])[:160].lower()}.", hint=_HINT) from None
     except RecursionError:
         raise InputError(f"{name}: nested too deeply.", hint=_HINT) from None
     _check(results, name)
