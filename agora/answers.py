@@ -117,7 +117,7 @@ def boxed(text: str) -> str | None:
 
 
 _NUMBER = re.compile(
-    r"(?<![A-Za-z0-9_.])([-+]?\s?\$?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,300})(?:\.\d{1,300})?(?:[eE][-+]?\d{1,3})?)(?:\s*/\s*(\d{1,30}))?"
+    r"(?<![A-Za-z0-9_.])([-+]?\s?\$?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,300})(?:\.\d{1,300})?|\.\d{1,300})(?:[eE][-+]?\d{1,3})?)(?:\s*/\s*(\d{1,30}))?"
 )
 
 
@@ -289,13 +289,13 @@ class Json:
                 continue
             try:
                 value, end = decoder.raw_decode(text, start)
-            except (ValueError, RecursionError):
+                if self.keys:
+                    if not isinstance(value, dict) or any(key not in value for key in self.keys):
+                        continue
+                    value = {key: value[key] for key in self.keys}
+                best = json.dumps(value, sort_keys=True, ensure_ascii=False)
+            except (ValueError, RecursionError):  # what is read may still be nested too deeply to be written
                 continue
-            if self.keys:
-                if not isinstance(value, dict) or any(key not in value for key in self.keys):
-                    continue
-                value = {key: value[key] for key in self.keys}
-            best = json.dumps(value, sort_keys=True, ensure_ascii=False)
         return best
 
 

@@ -32,6 +32,10 @@ from agora.records import Reply
         ("Answer: $\\frac{1}{2}$", "0.5"),
         ("\\boxed{-\\dfrac{3}{4}}", "-0.75"),
         ("Answer: 2\\frac{1}{2} hours", "2.5"),
+        ("Answer: .5", "0.5"),
+        ("Answer: $-.25", "-0.25"),
+        ("Answer: -.25.", "-0.25"),
+        ("see sec.5 and ...5", None),
         ("Answer: 1/0", None),
         ("", None),
     ],
@@ -102,6 +106,8 @@ def test_json_takes_the_last_object_and_compares_as_data() -> None:
     assert Json(keys=("a",)).read('{"a": 1, "note": "x"}') == '{"a": 1}'
     assert Json().read("[[[") is None
     assert Json().read("[" * 100_000) is None
+    for depth in (300, 900, 950, 990, 1_100):  # some of them can be read, and not be written
+        Json().read("[" * depth + "]" * depth)
 
 
 def test_text_folds_case_and_space() -> None:

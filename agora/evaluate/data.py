@@ -180,7 +180,7 @@ def _kind(spec: MappingSpec, drafts: Sequence[Draft]) -> AnswerType:
     truths = [truth for one in drafts for truth in one.truth]
     if truths and all(not isinstance(truth, str) for truth in truths):
         return Json()
-    if truths and all(isinstance(t, str) and _NUMERIC.fullmatch(t) and Number().read(t) for t in truths):
+    if truths and all(isinstance(t, str) and len(t) < 300 and _NUMERIC.fullmatch(t) for t in truths):
         return Number()
     if truths and all(isinstance(t, str) and t.casefold() in ("yes", "no", "true", "false") for t in truths):
         return YesNo()
@@ -201,6 +201,8 @@ def _item(one: Draft, kind: AnswerType | None) -> Item:
         if read_truth(truth, answer) is None:
             raise InputError(f"{one.where}: the answer '{truth[:60]}' is none of the kind '{answer.kind}'.",
                              hint="Say which kind it is by kind: in the mapping.")  # fmt: skip
+    if isinstance(answer, (Choice, YesNo)) or answer == Number():
+        truths = tuple(read_truth(truth, answer) or truth for truth in truths)
     made = Item(one.id or "", one.question, truths, answer, one.group, MappingProxyType(dict(one.data)))
     return made if one.id else named(made)
 

@@ -90,7 +90,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 def _json_lines(path: Path) -> Iterator[Record]:
     for n, line in _lines(path):
         if line.strip():
-            yield f"{path}:{n}", _object(line, f"{path}:{n}", "One JSON object a line.")
+            yield f"{path}:{n}", _object(line.strip(), f"{path}:{n}", "One JSON object a line.")
 
 
 def _begins_with(path: Path, mark: bytes) -> bool:
