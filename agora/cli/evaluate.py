@@ -42,7 +42,7 @@ EVERY = 15.0  # seconds between two lines of progress where nobody looks
 @click.option("-b", "--baselines", default=None, help="all, none, or some, by commas: see below. Default: all.")
 @click.option("--match", default="calls,tokens,usd", help="What self-consistency is to cost the same in.")
 @click.option("--samples", default=64, type=click.IntRange(1), help="Of self-consistency for one item, at most.")
-@click.option("--temperature", type=float, help="Of these samples, in place of the model's own.")
+@click.option("--temperature", type=click.FloatRange(0, 2), help="Of these samples, in place of the model's own.")
 @click.option("-c", "--concurrency", default=16, type=click.IntRange(1), help="Items at the same time.")
 @click.option("--budget", "budgets", multiple=True, metavar="KEY=N", help="calls, tokens, usd or seconds; repeat it.")
 @click.option("--grid", multiple=True, metavar="KEY=A,B", help="Each FILE with each of these values; repeat it.")
