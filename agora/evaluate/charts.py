@@ -14,7 +14,7 @@ from agora.evaluate.agents import Matrix
 from agora.evaluate.calibration import Calibration
 from agora.evaluate.dynamics import Moves, RoundLine
 from agora.evaluate.statistics import Interval, wilson
-from agora.lettering import cut, escaped, width
+from agora.lettering import cut, escaped, middled, width
 
 WIDE = 420
 _LEFT, _RIGHT = 8, WIDE - 8
@@ -109,7 +109,8 @@ def forest(title: str, bars: Sequence[Bar], *, zero: float | None = None, unit: 
         y = top + step * i
         kind = "a" if bar.strong else "b"
         room = int((_RIGHT - _LEFT - width(bar.text, 11)) / 6.6)
-        parts.append(_t(_LEFT, y + 13, bar.label, kind="strong halo" if bar.strong else "halo", most=max(8, room)))
+        label = middled(bar.label, max(8, room))
+        parts.append(_t(_LEFT, y + 13, label, kind="strong halo" if bar.strong else "halo"))
         parts.append(_t(_RIGHT, y + 13, bar.text, anchor="end", kind="soft halo"))
         x1, x2, mid = at(bar.interval.low), at(bar.interval.high), y + 23
         parts.append(_line(x1, mid, x2, mid, f"bar {kind}"))
@@ -194,7 +195,10 @@ def cost_plane(title: str, points: Sequence[tuple[float, Interval, bool]], label
         )
         parts.append(_dot(x, y, kind, strong))
         spots = [(x + dx, y + dy) for dx, dy in ((8, -5), (-8, -5), (8, 13), (-8, 13), (8, -17), (-8, -17), (8, 25))]
-        spot = next((s for s in spots if all(abs(s[0] - a) > 13 or abs(s[1] - b) > 11 for a, b in taken)), spots[0])
+        free = [s for s in spots if all(abs(s[0] - a) > 13 or abs(s[1] - b) > 11 for a, b in taken)]
+        if not free and not strong:
+            continue
+        spot = free[0] if free else spots[0]
         taken.append(spot)
         parts.append(
             _t(*spot, str(i), anchor="start" if spot[0] > x else "end", kind="strong halo" if strong else "halo")

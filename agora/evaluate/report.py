@@ -116,7 +116,7 @@ def _groups(analysis: Analysis) -> str:
     figures = []
     for group in analysis.groups[:_GROUPS]:
         bars = [
-            Bar(name, i, f"{percent(i.value)}  ({span(i)})", roles[name].role == "debate")
+            Bar(_label(roles[name]), i, f"{percent(i.value)}  ({span(i)})", roles[name].role == "debate")
             for name in wanted
             if (i := group.accuracy.get(name)) is not None
         ]
@@ -138,7 +138,8 @@ def _cost(those: Sequence[Summary]) -> str:
     listed = "".join(f"<li>{escaped(_label(one))}</li>" for one in those)
     return (
         f"<figure><h4>Accuracy and cost</h4>{charts.cost_plane('Accuracy over cost', points, unit, priced)}"
-        "<figcaption>Up and to the left is better; the dotted line joins what nothing cheaper beats."
+        "<figcaption>Up and to the left is better; the dotted line joins what nothing cheaper beats. A number for "
+        "which there is no room is left out."
         f"</figcaption><ol class=key>{listed}</ol></figure>"
     )
 

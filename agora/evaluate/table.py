@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from agora.evaluate.against import Against
 from agora.evaluate.analysis import Analysis
+from agora.evaluate.comparing import Against
 from agora.evaluate.debated import Debated
 from agora.evaluate.metrics import Comparison, Summary, p_text
 from agora.evaluate.records import Results
 from agora.evaluate.statistics import Interval
-from agora.lettering import clean, columns
+from agora.lettering import clean, columns, middled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -280,20 +280,12 @@ def terminal(grid: Grid, wide: int) -> RenderableType:
     if shown.rows:
         rest = sum(max(columns(h), *(columns(row[i]) for row in shown.rows)) + 2 for i, h in enumerate(shown.head) if i)
         table.columns[0].width = max(8, min(_first(shown), wide - rest))
-    for row in _middled(shown.rows, table.columns[0].width or 0):
-        table.add_row(*(Text(cell, style={"better": "green", "worse": "red"}.get(cell, "")) for cell in row))
+    for first, *row in shown.rows:
+        named = middled(first, table.columns[0].width or len(first))
+        table.add_row(
+            Text(named), *(Text(cell, style={"better": "green", "worse": "red"}.get(cell, "")) for cell in row)
+        )
     return table
-
-
-def _middled(rows: Sequence[Sequence[str]], wide: int) -> list[list[str]]:
-    """Names that are too long, cut in the middle: baselines differ in their ends."""
-    made = []
-    for first, *rest in rows:
-        if columns(first) > wide:
-            half = (wide - 1) // 2
-            first = f"{first[: wide - 1 - half]}…{first[-half:]}"
-        made.append([first, *rest])
-    return made
 
 
 def markdown(results: Results, analysis: Analysis) -> str:

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 from synthetic import AGENTS, results
 
-from agora.evaluate.against import against
 from agora.evaluate.analysis import Analysis, analyse
 from agora.evaluate.charts import ticks
+from agora.evaluate.comparing import against
 from agora.evaluate.records import Contestant, Results, Said, Scored
 from agora.evaluate.report import report
 from agora.evaluate.table import against_grids, grids, headline, markdown, money, signed, terminal
