@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from agora.evaluate.against import Against, against
 from agora.evaluate.analysis import Analysis, analyse
 from agora.evaluate.baselines import BASELINES
+from agora.evaluate.comparing import Against, against
 from agora.evaluate.data import load
 from agora.evaluate.records import Contestant, Dataset, Item, Results, Said, Scored, Scorer
 from agora.evaluate.results_io import load as load_results
