@@ -55,7 +55,7 @@ def extract(kind: AnswerType, reply: Reply) -> Answer:
         confidence = reply.confidence
     else:
         confidence = None if reply.logprob is None else math.exp(min(0.0, reply.logprob))
-    marked = _marked(text)
+    marked = marked_line(text)
     if marked and _ABSTAIN.match(marked.strip(" *_`\"'.([{")):
         return Answer(None, why_none="abstained", confidence=confidence)
     value = kind.read(text)
@@ -94,7 +94,7 @@ def objects(text: str, key: str) -> Iterator[Any]:
             yield value[key]
 
 
-def _marked(text: str) -> str | None:
+def marked_line(text: str) -> str | None:
     """What follows the last 'Answer:' on its line, or else on the next."""
     marks = list(_MARK.finditer(text))
     if not marks:
@@ -103,7 +103,7 @@ def _marked(text: str) -> str | None:
     return rest.split("\n", 1)[0].strip()
 
 
-def _boxed(text: str) -> str | None:
+def boxed(text: str) -> str | None:
     """The content of the last \\boxed{...}, with braces balanced."""
     start = text.rfind("\\boxed{")
     if start < 0:
@@ -117,8 +117,17 @@ def _boxed(text: str) -> str | None:
 
 
 _NUMBER = re.compile(
-    r"(?<![A-Za-z0-9_.])([-+]?\s?\$?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,300})(?:\.\d{1,300})?(?:[eE][-+]?\d{1,3})?)(?:\s*/\s*(\d{1,30}))?"
+    r"(?<![A-Za-z0-9_.])([-+]?\s?\$?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,300})(?:\.\d{1,300})?|\.\d{1,300})(?:[eE][-+]?\d{1,3})?)(?:\s*/\s*(\d{1,30}))?"
 )
+
+
+_FRACTION = re.compile(r"(\d{1,30}|)\s?\\[dtc]?frac\s?\{\s?(-?\d{1,30})\s?\}\s?\{\s?(\d{1,30})\s?\}")
+
+
+def _fraction(match: re.Match[str]) -> str:
+    """A LaTeX fraction as 'numerator/denominator', a mixed number as one fraction."""
+    whole, numerator, denominator = match.groups()
+    return f"{int(whole or 0) * int(denominator) + int(numerator)}/{denominator}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +146,10 @@ class Number:
         return "End with a line 'Answer: N', where N is one number."
 
     def read(self, text: str) -> str | None:
-        for where, pick in ((_boxed(text), -1), (_marked(text), 0), (text, -1)):
+        for where, pick in ((boxed(text), -1), (marked_line(text), 0), (text, -1)):
             if where is not None:
-                found = _NUMBER.findall(where.replace("\u2212", "-").replace("\\$", "$").replace("{,}", ","))
+                plain = where.replace("\u2212", "-").replace("\\$", "$").replace("{,}", ",")
+                found = _NUMBER.findall(_FRACTION.sub(_fraction, plain))
                 if found:
                     return self._canonical(*found[pick])
         return None
@@ -166,26 +176,29 @@ class Choice:
 
     Args:
         options: labels, or a mapping of label to text ({"A": "Paris", "B": "Rome"}); the text of an option is
-            understood as well as its label.
+            understood as well as its label. What is a label is never taken for another's text.
+        listed: the question lists the options, so that the instruction need only name the labels.
     """
 
     options: Mapping[str, str]
+    listed: bool = False
     kind: str = field(default="choice", init=False)
 
-    def __init__(self, options: Mapping[str, str] | Sequence[str]) -> None:
+    def __init__(self, options: Mapping[str, str] | Sequence[str], *, listed: bool = False) -> None:
         given = dict(options) if isinstance(options, Mapping) else {str(o): str(o) for o in options}
         if len(given) < 2:
             raise InputError("a choice needs at least two options.")
         object.__setattr__(self, "options", given)
+        object.__setattr__(self, "listed", listed)
         object.__setattr__(self, "kind", "choice")
 
     @property
     def instruction(self) -> str:
-        shown = [label if label == text else f"{label} ({text})" for label, text in self.options.items()]
+        shown = [label if self.listed or label == text else f"{label} ({text})" for label, text in self.options.items()]
         return f"End with a line 'Answer: X', where X is one of: {', '.join(shown)}."
 
     def read(self, text: str) -> str | None:
-        for where in (_boxed(text), _marked(text)):
+        for where in (boxed(text), marked_line(text)):
             if where is not None and (label := self._label(where)) is not None:
                 return label
         lines = text.strip().splitlines()
@@ -194,19 +207,35 @@ class Choice:
     def _label(self, text: str, *, whole: bool = False) -> str | None:
         """The option a short text names, only if it names exactly one."""
         bare = re.sub(r"^(?:option|choice)\s+", "", text.strip(" *_`\"'.()[]{}:\t"), flags=re.IGNORECASE)
-        folded = {key.casefold(): label for label, full in self.options.items() for key in (label, full)}
-        if bare.casefold() in folded:
-            return folded[bare.casefold()]
-        if whole:
-            return None
+        if (label := self._exactly(bare)) is not None or whole:
+            return label
+        head, mark, rest = re.split(r"\s*([).:])\s*", bare, maxsplit=1) if re.search(r"[).:]", bare) else (bare, "", "")
+        label = self._exactly(head)
+        if mark and label is not None and rest.casefold() == self.options[label].casefold():
+            return label  # 'B) A', where A is another's label
         # 'B) Rome', 'B because ...': the label first and alone; 'Both' is no B, 'A or B' is no vote
         named = {
             label
             for label, full in self.options.items()
             for key in {label, full}
-            if re.search(rf"(?<!\w){re.escape(key)}(?!\w)", bare, 0 if len(key) == 1 else re.IGNORECASE)
+            if re.search(_alone(key), bare, 0 if len(key) == 1 else re.IGNORECASE)
         }
         return named.pop() if len(named) == 1 else None
+
+    def _exactly(self, text: str) -> str | None:
+        """The option whose label a text is, or else whose text alone it is."""
+        folded = text.casefold()
+        for label in self.options:
+            if label.casefold() == folded:
+                return label
+        alike = [label for label, full in self.options.items() if full.casefold() == folded]
+        return alike[0] if len(alike) == 1 else None
+
+
+def _alone(key: str) -> str:
+    """A pattern of a label or a text on its own; 'A' and 'I' before another word are no labels but English."""
+    word = r"(?!\s+(?!(?:because|since|as|is|for|due|and|or)\b)[a-z])" if key in ("A", "I") else ""
+    return rf"(?<!\w){re.escape(key)}(?!\w){word}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +249,7 @@ class YesNo:
         return "End with a line 'Answer: yes' or 'Answer: no'."
 
     def read(self, text: str) -> str | None:
-        marked = _marked(text)
+        marked = marked_line(text)
         where = marked if marked is not None else (text.strip().splitlines() or [""])[-1]
         match = re.match(r"\W*(yes|no|true|false)\b(?!\s+(?:or|and)\b)", where, re.IGNORECASE)
         return {"yes": "yes", "true": "yes", "no": "no", "false": "no"}[match[1].lower()] if match else None
@@ -237,7 +266,7 @@ class Text:
         return "End with a line 'Answer: ...' that gives your answer in as few words as it needs."
 
     def read(self, text: str) -> str | None:
-        where = _marked(text)
+        where = marked_line(text)
         shown = re.sub(r"\s+", " ", where if where else text).strip(" *_`\"'.")
         return shown.casefold() or None
 
@@ -266,13 +295,13 @@ class Json:
                 continue
             try:
                 value, end = decoder.raw_decode(text, start)
-            except (ValueError, RecursionError):
+                if self.keys:
+                    if not isinstance(value, dict) or any(key not in value for key in self.keys):
+                        continue
+                    value = {key: value[key] for key in self.keys}
+                best = json.dumps(value, sort_keys=True, ensure_ascii=False)
+            except (ValueError, RecursionError):  # what is read may still be nested too deeply to be written
                 continue
-            if self.keys:
-                if not isinstance(value, dict) or any(key not in value for key in self.keys):
-                    continue
-                value = {key: value[key] for key in self.keys}
-            best = json.dumps(value, sort_keys=True, ensure_ascii=False)
         return best
 
 

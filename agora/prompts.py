@@ -30,6 +30,8 @@ NAMES: Mapping[str, frozenset[str]] = {
     "verify": frozenset({"question", "text"}),
     "digest": frozenset({"question", "text", "kind"}),
     "minutes": frozenset({"question", "summary", "peers", "round"}),
+    "grade": frozenset({"question", "peers"}),
+    "cover": frozenset({"question", "text", "peers"}),
 }
 
 

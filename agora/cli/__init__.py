@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from agora.cli.debates import ask, check, run
+from agora.cli.evaluate import evaluate
 from agora.cli.graph import graph
 from agora.cli.machine import models, schema
 from agora.cli.merge import merge
@@ -25,7 +26,7 @@ def agora() -> None:
     """Language models that debate and collaborate."""
 
 
-for command in (run, ask, check, route, merge, graph, presets, init, runs, show, export, models, schema):
+for command in (run, ask, check, evaluate, route, merge, graph, presets, init, runs, show, export, models, schema):
     agora.add_command(command)
 
 

@@ -64,8 +64,16 @@ def _plain(node: yaml.Node, file: str) -> tuple[Any, dict[Path_, int]]:
     return walk(node, ()), lines
 
 
-def parse(text: str, file: str = "debate") -> tuple[dict[str, Any], dict[Path_, int]]:
+DEBATE = ("a debate file", "models: and agents:")
+
+
+def parse(text: str, file: str = "debate", kind: tuple[str, str] = DEBATE) -> tuple[dict[str, Any], dict[Path_, int]]:
     """YAML text as plain data with lines.
+
+    Args:
+        text: the YAML.
+        file: its name.
+        kind: what it is, and keys that one begins with, for what is said when it is none.
 
     Raises:
         ConfigError: with file and line.
@@ -78,17 +86,15 @@ def parse(text: str, file: str = "debate") -> tuple[dict[str, Any], dict[Path_, 
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"this is not YAML: {' '.join(str(error).split())[:120]}.", file=file) from error
     if node is None:
-        raise ConfigError("the file is empty; a debate needs at least agents.", file=file)
+        raise ConfigError(f"the file is empty; {kind[0]} has keys such as {kind[1]}.", file=file)
     data, lines = _plain(node, file)
     if not isinstance(data, dict):
-        raise ConfigError(
-            "a debate file is a mapping that begins with keys such as models: and agents:.", file=file, line=1
-        )
+        raise ConfigError(f"{kind[0]} is a mapping that begins with keys such as {kind[1]}.", file=file, line=1)
     return data, lines
 
 
-def read(path: str | Path) -> str:
-    """The text of a debate file.
+def read(path: str | Path, kind: str = DEBATE[0]) -> str:
+    """The text of a debate file, or of another kind.
 
     Raises:
         ConfigError: if it cannot be read.
@@ -99,7 +105,7 @@ def read(path: str | Path) -> str:
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror or error}.", file=name, hint="Check the path.") from error
     if len(raw) > MAX_BYTES:
-        raise ConfigError(f"the file has {len(raw):,} bytes; a debate file has at most {MAX_BYTES:,}.", file=name)
+        raise ConfigError(f"the file has {len(raw):,} bytes; {kind} has at most {MAX_BYTES:,}.", file=name)
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -136,7 +142,9 @@ def override(data: dict[str, Any], settings: Sequence[str]) -> None:
             raise InputError(f"--set {key[:60]}: the value cannot be read.") from error
 
 
-def explain(errors: ValidationError, data: Any, lines: Mapping[Path_, int], file: str) -> ConfigError:
+def explain(
+    errors: ValidationError, data: Any, lines: Mapping[Path_, int], file: str, spec: type[BaseModel] = DebateFile
+) -> ConfigError:
     """The most telling of pydantic's errors, in one sentence: of an unknown key, else of the deepest place."""
     found = errors.errors(include_url=False, include_input=False)
     first = next((e for e in found if e["type"] == "extra_forbidden"), None)
@@ -145,7 +153,7 @@ def explain(errors: ValidationError, data: Any, lines: Mapping[Path_, int], file
     line = next((lines[tuple(path[:n])] for n in range(len(path), -1, -1) if tuple(path[:n]) in lines), None)
     where = ".".join(map(str, path))
     if first["type"] == "extra_forbidden" and path:
-        known = _keys_at(first["loc"])
+        known = _keys_at(first["loc"], spec)
         near = difflib.get_close_matches(str(path[-1]), known, 1)
         hint = f"Did you mean '{near[0]}'?" if near else f"There are {', '.join(known)}." if known else None
         return ConfigError(f"unknown key '{where[:120]}'.", file=file, line=line, hint=hint)
@@ -176,9 +184,8 @@ def _real(location: tuple[str | int, ...], data: Any) -> list[str | int]:
     return path
 
 
-def _keys_at(location: tuple[str | int, ...]) -> list[str]:
+def _keys_at(location: tuple[str | int, ...], spec: type[BaseModel]) -> list[str]:
     """The keys allowed beside an unknown one: found by walking the schema's classes."""
-    spec: type[BaseModel] = DebateFile
     for part in location[:-1]:
         for found in _specs_in(spec.model_fields[str(part)].annotation) if str(part) in spec.model_fields else ():
             spec = found
@@ -186,7 +193,7 @@ def _keys_at(location: tuple[str | int, ...]) -> list[str]:
         else:
             # pydantic names the member of a union that it tried
             spec = next((s for s in _specs_in(spec) if s.__name__ == part), spec)
-    return list(spec.model_fields)
+    return [given.alias or name for name, given in spec.model_fields.items()]
 
 
 def _specs_in(annotation: Any) -> list[type[BaseModel]]:

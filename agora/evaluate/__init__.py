@@ -5,6 +5,7 @@ from __future__ import annotations
 from agora.evaluate.analysis import Analysis, analyse
 from agora.evaluate.baselines import BASELINES
 from agora.evaluate.comparing import Against, against
+from agora.evaluate.data import load
 from agora.evaluate.output import publish
 from agora.evaluate.records import Contestant, Dataset, Item, Results, Said, Scored, Scorer
 from agora.evaluate.results_io import load as load_results
@@ -28,6 +29,7 @@ __all__ = [
     "analyse",
     "evaluate",
     "evaluate_async",
+    "load",
     "load_results",
     "publish",
     "save_results",

@@ -18,7 +18,7 @@ def publish(
     results: Results, analysis: Analysis, folder: str | Path, questions: Mapping[str, str] | None = None
 ) -> list[Path]:
     """Write an evaluation into a folder: `results.json` (all of it, from which the rest can be made again),
-    `report.html`, `tables.md`, `figures.json`, `rows.jsonl`, and, where pyarrow is installed, `rows.parquet` and
+    `report.html`, `table.md`, `table.json`, `rows.jsonl`, and, where pyarrow is installed, `rows.parquet` and
     `rows.said.parquet`.
 
     Args:
@@ -41,8 +41,8 @@ def publish(
         save(results, folder / name)
     texts = {
         "report.html": report(results, analysis, questions),
-        "tables.md": markdown(results, analysis),
-        "figures.json": json.dumps(analysis.to_json(), indent=1),
+        "table.md": markdown(results, analysis),
+        "table.json": json.dumps(analysis.to_json(), indent=1),
     }
     for name, text in texts.items():
         write(folder / name, text.encode())

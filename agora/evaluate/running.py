@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from agora.evaluate.baselines import BASELINES
 from agora.evaluate.bench import UNITS, Bench, Pool, Ran, matched
 from agora.evaluate.records import Contestant, Dataset, Item, Results, Role, Scored
 from agora.evaluate.scoring import alone, failed, independent, round_zero_vote, scored, voted
+from agora.evaluate.sides import Side, in_order
 from agora.journal import Journal, versions
 from agora.model import Model
 from agora.records import Usage
@@ -159,27 +160,6 @@ class _Options:
     concurrency: int
 
 
-@dataclass
-class _Side:
-    """A debate and what stands beside it; rows by the number of the item."""
-
-    name: str
-    debate: Debate
-    rows: dict[int, Scored] = field(default_factory=dict)
-    vote: dict[int, Scored] = field(default_factory=dict)
-    members: dict[str, dict[int, Scored]] = field(default_factory=dict)
-    dependent: set[str] = field(default_factory=set)  # members whose first answer was not their own
-    others: list[Contestant] = field(default_factory=list)
-
-    @property
-    def key(self) -> list[Any]:
-        """What tells the debate from all others, whatever its name."""
-        source = self.debate.source
-        if source is None:
-            return ["debate", self.name]
-        return ["debate", source["text"], source["settings"]]
-
-
 class _Evaluation:
     def __init__(
         self,
@@ -188,7 +168,7 @@ class _Evaluation:
         options: _Options,
         progress: Callable[[Progress], None] | None,
     ) -> None:
-        self.sides = [_Side(name, debate) for name, debate in debates.items()]
+        self.sides = [Side(name, debate) for name, debate in debates.items()]
         self.bench, self.options, self._tell = bench, options, progress
         self.items = list(bench.data.items)
         self._done = self._absent = 0
@@ -235,7 +215,7 @@ class _Evaluation:
             runs.append(ran.run)
             await self._take(side, i, item, ran)
 
-    async def _take(self, side: _Side, i: int, item: Item, ran: Ran) -> None:
+    async def _take(self, side: Side, i: int, item: Item, ran: Ran) -> None:
         side.rows[i] = await self._scored(item, ran, side.debate.voters)
         rounds = ran.verdict.rounds if ran.verdict is not None else getattr(ran.error, "rounds", ())
         names = beside.members(side.debate) if self.options.baselines & {"members", "best", "self-consistency"} else {}
@@ -271,7 +251,7 @@ class _Evaluation:
 
     # ---- what stands beside a debate -------------------------------------------------------------------------
 
-    async def _beside(self, side: _Side) -> None:
+    async def _beside(self, side: Side) -> None:
         wanted = self.options.baselines
         controls = self._controls(side) if wanted & {"isolated", "noise"} else []
         several = len(side.debate.agents) > 1 or side.debate.moderator.last > 0
@@ -284,11 +264,11 @@ class _Evaluation:
         for role, make, note in controls:
             rows: dict[int, Scored] = {}
             if await self._contest(side, make, [role], rows, f"{side.name}: {role}"):
-                side.others.append(Contestant(f"{side.name}: {role}", role, side.name, self._in_order(rows), note))
+                side.others.append(Contestant(f"{side.name}: {role}", role, side.name, in_order(rows), note))
         if pooled:
             await self._pool(side)
 
-    def _controls(self, side: _Side) -> list[tuple[Role, Any, str]]:
+    def _controls(self, side: Side) -> list[tuple[Role, Any, str]]:
         found: list[tuple[Role, Any, str]] = []
         if "isolated" in self.options.baselines:
             made, why = beside.tried(lambda: beside.isolated(side.debate))
@@ -307,7 +287,7 @@ class _Evaluation:
         return found
 
     async def _contest(
-        self, side: _Side, debate: Debate | None, key: Sequence[Any], rows: dict[int, Scored], name: str
+        self, side: Side, debate: Debate | None, key: Sequence[Any], rows: dict[int, Scored], name: str
     ) -> bool:
         """Run another form of a debate on every item; of the noise control the form depends on the item."""
 
@@ -329,14 +309,14 @@ class _Evaluation:
         await self._each(one)
         return True
 
-    def _donor(self, side: _Side, i: int) -> int:
+    def _donor(self, side: Side, i: int) -> int:
         """The next item that the debate has a verdict on."""
         n = len(self.items)
         return next(j for j in ((i + k) % n for k in range(1, n)) if side.rows[j].status != "absent")
 
-    async def _pool(self, side: _Side) -> None:
+    async def _pool(self, side: Side) -> None:
         """Self-consistency of the best member, matched in several units by one pool of samples."""
-        members = {name: self._in_order(rows) for name, rows in side.members.items()}
+        members = {name: in_order(rows) for name, rows in side.members.items()}
         name = beside.best(members)
         agent, warmth = beside.members(side.debate)[name], self.options.temperature
         if warmth is not None:
@@ -370,7 +350,7 @@ class _Evaluation:
         for unit in self.options.match:
             title = f"{side.name}: self-consistency ({unit})"
             if unit not in units:
-                why = "what the debate cost is not known" if self._unpriced(side) else "the debate cost nothing"
+                why = "what the debate cost is not known" if side.unpriced else "the debate cost nothing"
                 self.notes.append(f"{title} was not run: {why}")
                 continue
             capped = sum(row.extra["capped"] for row in rows[unit].values())
@@ -379,48 +359,21 @@ class _Evaluation:
                 notes.append(f"on {capped:.0f} items {self.options.samples} samples cost less than the debate")
             if same > len(self.items) / 2:
                 notes.append(f"on {same} items all samples are the same text: they need a temperature")
-            side.others.append(
-                Contestant(title, "self-consistency", side.name, self._in_order(rows[unit]), "; ".join(notes))
-            )
-
-    @staticmethod
-    def _unpriced(side: _Side) -> bool:
-        return any(row.usage.usd is None for row in side.rows.values())
+            side.others.append(Contestant(title, "self-consistency", side.name, in_order(rows[unit]), "; ".join(notes)))
 
     # ---- the outcome -----------------------------------------------------------------------------------------
-
-    def _in_order(self, rows: Mapping[int, Scored]) -> tuple[Scored, ...]:
-        return tuple(rows[i] for i in sorted(rows))
 
     def _complete(self) -> list[int]:
         """The items that all debates have answered."""
         return [i for i in range(len(self.items)) if all(i in side.rows and i in side.vote for side in self.sides)]
 
     def _results(self) -> Results:
-        from agora.evaluate.metrics import best_single
-
-        kept = self._complete()
-        found: list[Contestant] = []
-        for side in self.sides:
-            found.append(Contestant(side.name, "debate", side.name, tuple(side.rows[i] for i in kept)))
-            members = {
-                f"{side.name}: {name} alone": tuple(rows[i] for i in kept)
-                for name, rows in side.members.items()
-                if all(i in rows for i in kept)
-            }
-            if "members" in self.options.baselines:
-                found += [Contestant(name, "member", side.name, rows) for name, rows in members.items()]
-            if "best" in self.options.baselines and len(members) > 1:
-                rows, note = best_single(members, seed=self.bench.seed)
-                found.append(Contestant(f"{side.name}: best single", "best single", side.name, rows, note))
-            if "vote" in self.options.baselines and side.debate.moderator.last > 0:
-                rows = tuple(side.vote[i] for i in kept)
-                found.append(Contestant(f"{side.name}: round-0 vote", "round-0 vote", side.name, rows))
-            found += side.others
+        kept, seed = self._complete(), self.bench.seed
+        found = [one for side in self.sides for one in side.contestants(kept, self.options.baselines, seed)]
+        data = self.bench.data
         return Results(
-            self.bench.data.name, self.bench.data.digest, self.bench.data.about, self.bench.data.scorer.name,
-            self.bench.seed, tuple(found), versions(), time.time(), len(self.items), self.stopped, tuple(self.notes),
-            {item.id: item.digest for item in self.items},
+            data.name, data.digest, data.about, data.scorer.name, seed, tuple(found), versions(), time.time(),
+            len(self.items), self.stopped, tuple(self.notes), {item.id: item.digest for item in self.items},
         )  # fmt: skip
 
     def _count(self, name: str, row: Scored) -> None:

@@ -61,7 +61,8 @@ async def scored(
     said = []
     for round in verdict.rounds:
         for turn in round.final.values():
-            said.append(await _said(turn, round.index, marks, verdict.rounds, score=cheap or round.index == 0))
+            read = _read(turn, verdict.rounds)
+            said.append(await _said(turn, round.index, marks, read, score=cheap or round.index == 0))
     turns = deciding(verdict.rounds, voters, cut=BUDGET in verdict.reason)
     first = deciding(verdict.rounds[:1], voters, cut=False)
     status = _status(verdict.answer, turns)
@@ -97,7 +98,7 @@ async def round_zero_vote(row: Scored, verdict: Verdict, marks: Marks, voters: S
 
 async def alone(turn: Turn, item: Item, marks: Marks, run: str) -> Scored:
     """An agent's independent answer as a contestant."""
-    said = await _said(turn, 0, marks, (), score=True)
+    said = await _said(turn, 0, marks, score=True)
     usage = turn.reply.usage if turn.reply is not None else Usage()
     return Scored(
         item.id, item.group, said.status, said.answer, said.score or 0.0, said.answer, said.score, said.confidence,
@@ -146,28 +147,33 @@ def stop_kind(reason: str) -> str:
     return re.sub(r"\d+(?:[.,]\d+)*%?", "N", said)[:60].strip()
 
 
-async def _said(turn: Turn, index: int, marks: Marks, rounds: Sequence[Round], *, score: bool) -> Said:
+async def _said(turn: Turn, index: int, marks: Marks, read: tuple[tuple[str, int], ...] = (), *, score: bool) -> Said:
     status: Status = "absent"
     if turn.reply is not None:
         none = turn.answer.why_none if turn.answer is not None else "unparsed"
         status = "answered" if turn.value is not None else none or "unparsed"
     text = turn.reply.text if turn.reply is not None else ""
-    read = dict.fromkeys((key[0], held) for key in turn.reads if (held := _held(rounds, *key)) is not None)
     return Said(
         turn.agent, index, turn.value, status, await marks.of(turn.value, text) if score else None,
-        stated(turn), likelihood(turn.reply), tuple(key for key in read if key[0] != turn.agent),
-        turn.kept is not None,
+        stated(turn), likelihood(turn.reply), read, turn.kept is not None,
     )  # fmt: skip
 
 
-def _held(rounds: Sequence[Round], agent: str, index: int, phase: str) -> int | None:
-    """The round of the answer that an agent held when it spoke in a phase; None where it had given none."""
-    for turn in rounds[index].turns if 0 <= index < len(rounds) else ():
-        if turn.agent == agent and turn.gives == "answer":
-            return index
-        if turn.agent == agent and turn.phase == phase:
-            break
-    return next((k for k in reversed(range(min(index, len(rounds)))) if agent in rounds[k].final), None)
+def _read(turn: Turn, rounds: Sequence[Round]) -> tuple[tuple[str, int], ...]:
+    """The answers of others that a turn was shown; of one that gives none, the answer that its agent held then."""
+    found: dict[tuple[str, int], None] = {}
+    for agent, index, phase in turn.reads:
+        if agent == turn.agent:
+            continue
+        held: tuple[str, int] | None = None
+        for other in (t for r in rounds[: index + 1] for t in r.turns if t.agent == agent):
+            if other.gives == "answer" and other.reply is not None:
+                held = (agent, other.round)
+            if (other.round, other.phase) == (index, phase):
+                break
+        if held is not None:
+            found[held] = None
+    return tuple(found)
 
 
 def stated(turn: Turn) -> float | None:

@@ -175,6 +175,9 @@ def test_errors_by_hand() -> None:
     assert (made.together[0][1], made.expected[0][1]) == (0.25, 0.25)
     assert made.same[0][2] == 0.5  # X and X, X and Y
     assert made.limit == pytest.approx(1.96 / 2, abs=1e-3)
+    silent = agents.errors(debate(row("1", "??"), row("2", "XX")))
+    assert silent is not None
+    assert silent.same[0][1] == 0.5  # to say nothing is not to say the same
     never = agents.errors(debate(row("1", "RX"), row("2", "RR")))
     assert never is not None
     assert never.phi[0][1] is None

@@ -98,7 +98,7 @@ def test_a_page_of_everything() -> None:
 def test_a_folder_of_everything(tmp_path: Path) -> None:
     files = publish(MADE, ANALYSIS, tmp_path / "out")
     assert [path.name for path in files] == [
-        "report.html", "tables.md", "figures.json", "results.json", "rows.jsonl", "rows.parquet", "rows.said.parquet",
+        "report.html", "table.md", "table.json", "results.json", "rows.jsonl", "rows.parquet", "rows.said.parquet",
     ]  # fmt: skip
     assert sorted(files) == sorted((tmp_path / "out").iterdir())
     again = load(tmp_path / "out")
