@@ -22,7 +22,7 @@ from agora.cli.options import JSON, SET, STORE, journal_of
 
 if TYPE_CHECKING:
     from agora.budget import Budget
-    from agora.evaluate import Dataset, Progress, Results
+    from agora.evaluate import Analysis, Dataset, Progress, Results
     from agora.evaluate.table import Grid
     from agora.journal import Journal
     from agora.text.debate import Debate
@@ -304,7 +304,7 @@ def _tell(results: Results, dataset: Dataset, out: Path | None, as_json: bool) -
     from agora.evaluate.table import grids, headline
 
     analysis = analyse(results)
-    written = _write(results, dataset, out) if out is not None else []
+    written = _write(results, analysis, dataset, out) if out is not None else []
     if as_json:
         head = {"data": results.data, "items": len(dataset.items), "seed": results.seed, "scorer": results.scorer}
         more = {"notes": list(results.notes), "stopped": results.stopped or None, "written": list(map(str, written))}
@@ -322,30 +322,13 @@ def _tell(results: Results, dataset: Dataset, out: Path | None, as_json: bool) -
         click.echo(f"  wrote {path}")
 
 
-def _write(results: Results, dataset: Dataset, out: Path) -> list[Path]:
+def _write(results: Results, analysis: Analysis, dataset: Dataset, out: Path) -> list[Path]:
     """The report, the tables and the records, as far as what they take is installed."""
-    from agora.errors import InputError, MissingError
-    from agora.evaluate import analyse
-    from agora.evaluate.report import report
-    from agora.evaluate.results_io import parquet, save
-    from agora.evaluate.table import markdown
+    from agora.evaluate import publish
 
-    analysis = analyse(results)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out} cannot be made: {(error.strerror or str(error)).lower()}.") from error
-    questions = {item.id: item.question for item in dataset.items}
-    save(results, out / "results.json")
-    (out / "report.html").write_text(report(results, analysis, questions), encoding="utf-8")
-    (out / "table.md").write_text(markdown(results, analysis), encoding="utf-8")
-    (out / "table.json").write_text(json.dumps(analysis.to_json(), indent=1), encoding="utf-8")
-    written = [out / name for name in ("report.html", "table.md", "table.json", "results.json")]
-    try:
-        (out / "rows.parquet").write_bytes(parquet(results))
-        written.append(out / "rows.parquet")
-    except MissingError as error:
-        click.echo(f"agora: no Parquet file: {error}", err=True)
+    written = publish(results, analysis, out, {item.id: item.question for item in dataset.items})
+    if not any(path.suffix == ".parquet" for path in written):
+        click.echo("agora: no Parquet files: pip install 'agora-debate[frame]'.", err=True)
     return written
 
 

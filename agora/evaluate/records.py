@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RIGHT = 0.5
-"""A score from here on counts as right, where something is right or wrong."""
+"""A score above this counts as right, where something is right or wrong: a judge that is undecided does not say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ class Said:
     @property
     def right(self) -> bool:
         """Whether it counts as right."""
-        return self.score is not None and self.score >= RIGHT
+        return self.score is not None and self.score > RIGHT
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +186,7 @@ class Scored:
     @property
     def right(self) -> bool:
         """Whether it counts as right."""
-        return self.score >= RIGHT
+        return self.score > RIGHT
 
     def by_round(self) -> list[dict[str, Said]]:
         """What was said, by round and agent."""

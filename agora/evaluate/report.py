@@ -160,7 +160,8 @@ def _debate(results: Results, analysis: Analysis, debate: Debated, questions: Ma
     compared = _grid(table.comparisons("", those)) if those else ""
     items = differing(results, debate.name, those, questions)
     flags = _flags(debate, analysis[debate.name].n)
-    inner = f"{compared}{_cards(*figures)}<h3>Within the debate</h3>{_grid(table.within(debate))}{flags}{items}"
+    inside = _grid(table.within(debate, analysis[debate.name]))
+    inner = f"{compared}{_cards(*figures)}<h3>Within the debate</h3>{inside}{flags}{items}"
     return _section(debate.name, inner)
 
 

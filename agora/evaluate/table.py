@@ -148,7 +148,8 @@ def grids(analysis: Analysis) -> list[Grid]:
             made.append(comparisons(f"{clean(debate.name)} less its baselines", those))
     if analysis.between:
         made.append(comparisons("debates less each other", analysis.between))
-    return [*made, *(within(debate) for debate in analysis.debates)]
+    made += [within(debate, analysis[debate.name]) for debate in analysis.debates]
+    return [*made, *groups(analysis)]
 
 
 def contestants(summaries: Sequence[Summary]) -> Grid:
@@ -198,8 +199,29 @@ def comparisons(title: str, those: Sequence[Comparison]) -> Grid:
     )  # fmt: skip
 
 
-def within(debate: Debated) -> Grid:
-    """What happened within a debate, a figure a line."""
+def groups(analysis: Analysis) -> list[Grid]:
+    """Accuracies by group: of each debate, beside the baselines that are most to be compared with it."""
+    made = []
+    for debate in analysis.debates if analysis.groups else ():
+        wanted = [one for one in analysis.summaries if one.of == debate.name and one.role in ("debate", *_WEIGHTY[1:4])]
+        rows = []
+        for group in analysis.groups:
+            found = [group.accuracy.get(one.name) for one in wanted]
+            cells = (percent(None if own is None else own.value) for own in found)
+            rows.append((clean(group.name) or "(none)", f"{group.n:,}", *cells))
+        head = ("", "n", *("right %" if one.role == "debate" else short_name(one.name, one.of) for one in wanted))
+        keep = (0, 0, 0, *range(1, len(wanted)))
+        made.append(Grid(f"{clean(debate.name)} by group", head, tuple(rows), keep))
+    return made
+
+
+def within(debate: Debated, own: Summary) -> Grid:
+    """What happened within a debate, a figure a line.
+
+    Args:
+        debate: the debate.
+        own: its summary.
+    """
     rows: list[tuple[str, str]] = []
     if debate.turned is not None:
         t = debate.turned
@@ -216,6 +238,7 @@ def within(debate: Debated) -> Grid:
     rows.append(("  and it was lost, points", percent(debate.pool.gap)))
     rows.append(("all agree on what is wrong %", rate(debate.pool.consensus_wrong)))
     rows.append(("differed at first, agree at last %", rate(debate.pool.collapsed)))
+    rows += [(f"{clean(key)}, mean of an item", f"{value:.3g}") for key, value in own.extra.items()]
     return Grid(f"within {clean(debate.name)}", ("", ""), tuple(rows), (0, 0))
 
 
