@@ -335,6 +335,8 @@ def test_which_option_is_right(choices: Any, how: str | None, answer: Any, right
         (None, None, "x", "2 to 26 options"),
         (3, None, "x", "2 to 26 options"),
         ({"a": "x", "A": "y"}, None, "x", "one label each"),
+        ({"": "x", "b": "y"}, None, "x", "1 to 40 printable"),
+        ({"a\nb": "x", "b": "y"}, None, "x", "1 to 40 printable"),
     ],
 )
 def test_options_that_are_wrong(choices: Any, how: str | None, answer: Any, said: str) -> None:
