@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from agora import __version__
+import agora
 from agora.serve.chat import ChatRequest
 from agora.serve.messages import MessagesRequest
 
@@ -126,7 +126,7 @@ def openapi() -> dict[str, Any]:
     metrics["get"]["responses"]["200"]["content"] = {"text/plain": {"schema": _TEXT}}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "agora", "version": __version__, "description": "Debates of language models, as models."},
+        "info": {"title": "agora", "version": agora.__version__, "description": "Debates, as models."},
         "paths": {
             "/v1/chat/completions": _answers("A chat completion", "ChatRequest", "ChatCompletion", "Error"),
             "/v1/messages": _answers("A message", "MessagesRequest", "Message", "AnthropicError"),

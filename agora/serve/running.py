@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import replace
 from types import TracebackType
@@ -150,9 +150,8 @@ async def _ask(
     served: Served, made: Shaped, asked: Asked, settings: Settings, journal: Journal | None, run: str, live: _Live
 ) -> Reply:
     """Ask a model that is no debate, as a run of the journal."""
-    streams = asked.stream and not (
-        getattr(made.model, "members", ()) or settings.schema or settings.logprobs is not None
-    )
+    plain = settings.schema is None and settings.logprobs is None
+    streams = asked.stream and plain and not getattr(made.model, "members", ())  # which speak all at once
     with ExitStack() as stack:
         recorder = None
         if journal is not None:
@@ -261,7 +260,7 @@ def summary(answered: Answered) -> dict[str, Any]:
     return data
 
 
-def conversation(messages: list[tuple[str, str]]) -> tuple[Message, ...]:
+def conversation(messages: Sequence[tuple[str, str]]) -> tuple[Message, ...]:
     """Messages of (role, text) pairs; roles that vendors have besides are read as the nearest one."""
     roles: Mapping[str, Any] = {"developer": "system"}
     return tuple(Message(roles.get(role, role), text) for role, text in messages)

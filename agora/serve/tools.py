@@ -8,7 +8,7 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
-from agora import __version__
+import agora
 from agora.errors import AgoraError
 from agora.records import Message
 from agora.serve.asked import AgoraField, Answered, Asked, BudgetField, Piece, Refused, Thought, budget_of
@@ -33,7 +33,7 @@ def server(catalog: Catalog, runner: Runner) -> MCPServer[Any]:
     """
     debates = [name for name, served in catalog.items() if served.debate is not None]
     made: MCPServer[Any] = MCPServer(
-        "agora", version=__version__, log_level="ERROR",
+        "agora", version=agora.__version__, log_level="ERROR",
         instructions="Groups of language models that debate a question to a verdict, and single models.",
     )  # fmt: skip
 
