@@ -105,6 +105,8 @@ class Server(uvicorn.Server):
         """As uvicorn's."""
         for server in self.servers:
             server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()  # those that rest; the others after their reply
         await self._gate.drain(0 if self.force_exit else self._drain)
         await super().shutdown(sockets)
 
