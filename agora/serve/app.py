@@ -278,7 +278,7 @@ def application(service: Service, more: Sequence[BaseRoute] = (), origins: Seque
     from starlette.exceptions import HTTPException
 
     async def openapi(request: Request) -> Response:
-        return JSONResponse(document.openapi())
+        return JSONResponse(document.openapi(list(service.catalog)))
 
     routes: list[BaseRoute] = [
         Route("/v1/chat/completions", _Endpoint(service, "chat", Fault.openai, _read_chat), methods=["POST"]),

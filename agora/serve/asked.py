@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from agora.budget import Budget
 from agora.errors import AgoraError, InputError
@@ -21,11 +21,19 @@ class Wire(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+def _whole(value: Any) -> Any:
+    """JSON has one kind of number: 5.0 is an integer, too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+
+
 class BudgetField(Wire):
     """Limits of this request."""
 
-    calls: int | None = Field(None, ge=0, description="most model calls")
-    tokens: int | None = Field(None, ge=0, description="most tokens, in and out")
+    calls: Whole | None = Field(None, ge=0, description="most model calls")
+    tokens: Whole | None = Field(None, ge=0, description="most tokens, in and out")
     usd: float | None = Field(None, ge=0, le=1e9, description="most to spend")
     seconds: float | None = Field(None, ge=0, le=1e9, description="wall time")
 
@@ -34,7 +42,7 @@ class AgoraField(Wire):
     """What only agora's models understand."""
 
     budget: BudgetField | None = None
-    rounds: int | None = Field(None, ge=0, le=1000, description="of debate after the first answers, at most")
+    rounds: Whole | None = Field(None, ge=0, le=1000, description="of debate after the first answers, at most")
     preset: str | None = Field(None, max_length=100, description="a published protocol that the models follow instead")
     stream: Literal["debate", "answer"] | None = Field(None, description="show the debate as reasoning, or not")
 
@@ -198,7 +206,12 @@ def text_of(content: Any, where: str) -> str:
         if part.type not in ("text", "refusal"):
             raise Refused(f"{where}.{i}: a part of type '{part.type[:40]}' cannot be read; these models read text.",
                           code="unsupported_content", param=where)  # fmt: skip
-        texts.append(part.text or part.refusal or "")
+        said = part.text if part.type == "text" else part.refusal
+        if said is None or not said.strip():
+            raise Refused(
+                f"{where}.{i}: a part of type '{part.type}' needs its text.", code="invalid_value", param=where
+            )
+        texts.append(said)
     return "".join(texts)
 
 

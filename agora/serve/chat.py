@@ -23,6 +23,7 @@ from agora.serve.asked import (
     Said,
     SchemaFormat,
     Thought,
+    Whole,
     Wire,
     budget_of,
     schema_checked,
@@ -37,7 +38,7 @@ FINISHES = ("stop", "length", "content_filter")
 class Part(Wire):
     """A part of a message's content."""
 
-    type: str
+    type: str = Field(max_length=100, json_schema_extra={"enum": ["text", "refusal"]})
     text: str | None = None
     refusal: str | None = None
     image_url: Any = None
@@ -70,27 +71,28 @@ class ChatRequest(Wire):
 
     model: str = Field(min_length=1, max_length=500)
     messages: list[ChatMessage] = Field(min_length=1, max_length=10_000)
-    n: int | None = Field(None, ge=1, le=MOST_CHOICES)
-    max_tokens: int | None = Field(None, ge=1, le=10_000_000)
-    max_completion_tokens: int | None = Field(None, ge=1, le=10_000_000)
+    n: Whole | None = Field(None, ge=1, le=MOST_CHOICES)
+    max_tokens: Whole | None = Field(None, ge=1, le=10_000_000)
+    max_completion_tokens: Whole | None = Field(None, ge=1, le=10_000_000)
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
-    top_k: int | None = Field(None, ge=1, le=1_000_000)
+    top_k: Whole | None = Field(None, ge=1, le=1_000_000)
     min_p: float | None = Field(None, ge=0, le=1)
-    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    seed: Whole | None = Field(None, ge=-(2**63), lt=2**63)
     stop: str | list[str] | None = None
     response_format: ResponseFormat | None = None
     logprobs: bool | None = None
-    top_logprobs: int | None = Field(None, ge=0, le=20)
+    top_logprobs: Whole | None = Field(None, ge=0, le=20)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    presence_penalty: float | None = Field(None, ge=-2, le=2)
-    frequency_penalty: float | None = Field(None, ge=-2, le=2)
-    logit_bias: dict[str, float] | None = None
-    tools: list[Any] | None = None
+    # there to be refused where they ask for something; what is allowed stands in the document
+    presence_penalty: float | None = Field(None, ge=-2, le=2, json_schema_extra={"enum": [0, None]})
+    frequency_penalty: float | None = Field(None, ge=-2, le=2, json_schema_extra={"enum": [0, None]})
+    logit_bias: dict[str, float] | None = Field(None, json_schema_extra={"maxProperties": 0})
+    tools: list[Any] | None = Field(None, json_schema_extra={"maxItems": 0})
     tool_choice: Any = None
-    functions: list[Any] | None = None
-    modalities: list[str] | None = None
+    functions: list[Any] | None = Field(None, json_schema_extra={"maxItems": 0})
+    modalities: list[str] | None = Field(None, json_schema_extra={"enum": [["text"], None]})
     # of no effect here: they are about the vendor's service
     user: str | None = None
     metadata: dict[str, Any] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
@@ -114,12 +115,22 @@ def _gives(summary: str, schema: str, parameters: list[Any] | None = None, *wron
                     **({"parameters": parameters} if parameters else {})}}  # fmt: skip
 
 
-def openapi() -> dict[str, Any]:
-    """The document, as plain data."""
+def openapi(models: Sequence[str]) -> dict[str, Any]:
+    """The document, as plain data.
+
+    Args:
+        models: that can be asked.
+    """
     _, made = models_json_schema(
         [(ChatRequest, "validation"), (MessagesRequest, "validation")], ref_template=f"{_REF}{{model}}"
     )
-    name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+    for each in ("ChatRequest", "MessagesRequest"):
+        made["$defs"][each]["properties"]["model"] = {"type": "string", "enum": list(models)}
+    text, schemas = {"type": "string", "pattern": r"\S"}, made["$defs"]
+    for part in ("Part", "Block"):
+        schemas[part]["properties"] |= {"text": text, "type": {"const": "text"}}
+        schemas[part]["required"] = ["type", "text"]
+    name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "enum": list(models)}}
     health = _gives("whether it can answer", "Health")
     health["get"]["responses"]["503"] = {"description": "it cannot", "content": _json("Health")}
     metrics = _gives("what it has counted", "Health")

@@ -19,6 +19,7 @@ from agora.serve.asked import (
     Refused,
     Said,
     Thought,
+    Whole,
     Wire,
     budget_of,
     schema_checked,
@@ -31,7 +32,7 @@ from agora.serve.running import conversation, summary
 class Block(Wire):
     """A block of content."""
 
-    type: str
+    type: str = Field(max_length=100, json_schema_extra={"enum": ["text", "thinking", "redacted_thinking"]})
     text: str | None = None
     thinking: str | None = None
     signature: str | None = None
@@ -72,17 +73,17 @@ class MessagesRequest(Wire):
     """A request for a message."""
 
     model: str = Field(min_length=1, max_length=500)
-    max_tokens: int = Field(ge=1, le=10_000_000)
+    max_tokens: Whole = Field(ge=1, le=10_000_000)
     messages: list[InMessage] = Field(min_length=1, max_length=10_000)
     system: str | list[Block] | None = None
     stop_sequences: list[str] | None = Field(None, max_length=16)
     stream: bool | None = None
     temperature: float | None = Field(None, ge=0, le=1)
     top_p: float | None = Field(None, gt=0, le=1)
-    top_k: int | None = Field(None, ge=1, le=1_000_000)
+    top_k: Whole | None = Field(None, ge=1, le=1_000_000)
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
-    tools: list[Any] | None = None
+    tools: list[Any] | None = Field(None, json_schema_extra={"maxItems": 0})
     tool_choice: Any = None
     # of no effect here: they are about the vendor's service
     metadata: dict[str, Any] | None = None

@@ -244,9 +244,7 @@ def test_a_budget_of_the_request(client: openai.OpenAI, server: AgoraServer) -> 
     assert said["calls"] == 2
     assert "budget (calls)" in said["reason"]
     with pytest.raises(openai.APIStatusError, match="budget of 0 calls") as caught:
-        client.chat.completions.create(
-            model="duo", messages=QUESTION, extra_body={"agora": {"budget": {"calls": 0}}}
-        )
+        client.chat.completions.create(model="duo", messages=QUESTION, extra_body={"agora": {"budget": {"calls": 0}}})
     assert caught.value.status_code == 402
     run = caught.value.response.headers["x-agora-run"]
     assert asyncio.run(journaled(server, run)) == ("budget", [])
