@@ -49,7 +49,7 @@ class Gate:
         """
         if self.closing:
             raise self._ending()
-        if self.running + self.waiting >= self._most and self.waiting >= self._queue:
+        if self.running + self.waiting >= self._most + self._queue:
             said = f"the server is busy: {self.running} requests run and {self.waiting} wait."
             raise Refused(said, status=429, code="rate_limit_exceeded", hint="Try again later.",
                           retry_after=self._patience())  # fmt: skip

@@ -79,7 +79,7 @@ class Transcript:
     def _whole(self, turn: _Turn, text: str, answer: str) -> None:
         if self._floor is None:
             self._take(turn)
-        if text.strip() != self._shown.strip():
+        if text.startswith(self._shown) or text.strip() != self._shown.strip():
             self._go_on(text)
         self._tell(f"{answer}\n")
         self._floor = None

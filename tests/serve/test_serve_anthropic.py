@@ -132,13 +132,17 @@ def test_what_breaks_a_stream_is_an_event_of_it(far: Served, tmp_path_factory: p
     """
     far.control(faults={"500": 1.0})
     try:
-        with agora_serve(tmp_path_factory.mktemp("broken"), text=text, name="b.yaml") as server:
-            with anthropic.Anthropic(base_url=server.url, api_key="none", max_retries=0) as client:
-                with pytest.raises(anthropic.APIStatusError, match="only 1 of 2 agents spoke") as caught:
-                    with client.messages.stream(
-                        model="b", max_tokens=9, messages=QUESTION, extra_body={"agora": {"stream": "debate"}}
-                    ) as stream:
-                        list(stream)
-                assert caught.value.response.status_code == 200  # the debate had begun, and was shown
+        with (
+            agora_serve(tmp_path_factory.mktemp("broken"), text=text, name="b.yaml") as server,
+            anthropic.Anthropic(base_url=server.url, api_key="none", max_retries=0) as client,
+        ):
+            with (
+                pytest.raises(anthropic.APIStatusError, match="only 1 of 2 agents spoke") as caught,
+                client.messages.stream(
+                    model="b", max_tokens=9, messages=QUESTION, extra_body={"agora": {"stream": "debate"}}
+                ) as stream,
+            ):
+                list(stream)
+            assert caught.value.response.status_code == 200  # the debate had begun, and was shown
     finally:
         far.control(faults={})

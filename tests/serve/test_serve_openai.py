@@ -158,17 +158,19 @@ def test_structured_output_of_a_debate(far: Served, tmp_path: Path) -> None:
       b: {model: {scripted: 'Surely {"n": 2}'}}
       c: {model: {scripted: 'Not {"m": 3}'}}
     """
-    with agora_serve(tmp_path, text=text, name="three.yaml") as server:
-        with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
-            schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
-            form = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
-            done = client.chat.completions.create(model="three", messages=QUESTION, response_format=form)
-            assert json.loads(done.choices[0].message.content or "") == {"n": 2}
-            assert done.model_extra["agora"]["support"] == {'{"n": 2}': 2.0}
-            form["json_schema"]["schema"] = {"type": "object", "required": ["never"]}
-            none = client.chat.completions.create(model="three", messages=QUESTION, response_format=form)
-            assert none.choices[0].message.content is None
-            assert "no answer" in (none.choices[0].message.refusal or "")
+    with (
+        agora_serve(tmp_path, text=text, name="three.yaml") as server,
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client,
+    ):
+        schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+        form = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+        done = client.chat.completions.create(model="three", messages=QUESTION, response_format=form)
+        assert json.loads(done.choices[0].message.content or "") == {"n": 2}
+        assert done.model_extra["agora"]["support"] == {'{"n": 2}': 2.0}
+        form["json_schema"]["schema"] = {"type": "object", "required": ["never"]}
+        none = client.chat.completions.create(model="three", messages=QUESTION, response_format=form)
+        assert none.choices[0].message.content is None
+        assert "no answer" in (none.choices[0].message.refusal or "")
 
 
 def test_logprobs_where_there_are_some(client: openai.OpenAI) -> None:
