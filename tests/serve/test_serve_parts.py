@@ -1,4 +1,4 @@
-"""Parts of the server by themselves: the running transcript, the gate, texts that begin anew, spans, what is resumed."""
+"""Parts of the server by themselves: the transcript, the gate, texts that begin anew, spans, what is resumed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agora import Debate, Message, Reply, ScriptedModel, Settings
+from agora import Agent, Debate, Message, Reply, ScriptedModel, Settings
 from agora.calls import Delta
 from agora.errors import InputError
 from agora.journal import Journal
@@ -187,8 +187,8 @@ def test_names(tmp_path: Path) -> None:
     assert catalog["n"].id == "one/n"
     assert "m" not in catalog  # there are two
     assert catalog["one"].debate is not None
+    (tmp_path / "three.yaml").write_text("nonsense: 1\nmodels: {m: {scripted: x}}")
     with pytest.raises(InputError, match="unknown key 'nonsense'"):
-        (tmp_path / "three.yaml").write_text("nonsense: 1\nmodels: {m: {scripted: x}}")
         read([tmp_path / "three.yaml"])
 
 
@@ -229,7 +229,7 @@ def test_a_run_that_was_cut_by_its_budget_is_resumed_by_the_command(tmp_path: Pa
 
 def test_a_message_of_only_system_and_a_conversation(tmp_path: Path) -> None:
     model = ScriptedModel("Answer: 1")
-    debate = Debate([__import__("agora").Agent("a", model)], answer="number", name="d")
+    debate = Debate([Agent("a", model)], answer="number", name="d")
     talk = (
         Message("system", "Be brief."),
         Message("user", "One?"),
@@ -256,8 +256,6 @@ def test_spans_by_the_conventions(tmp_path: Path) -> None:
 
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    from agora import Agent
-
     agents = [Agent("a", ScriptedModel("SECRET Answer: 1", name="m1")), Agent("b", ScriptedModel("Answer: 1"))]
     service = Service(Catalog([Served("d", Debate(agents, answer="number", name="d"))]), "none", limits=Limits(),
                       tracer=Tracer(provider))  # fmt: skip

@@ -23,10 +23,9 @@ def use(tmp_path: Path, work: Any, text: str = SCRIPTED) -> Any:
     async def go() -> Any:
         with (tmp_path / "stderr").open("w") as errors:
             parameters = StdioServerParameters(command=sys.executable, args=arguments)
-            async with stdio_client(parameters, errlog=errors) as (read, write):
-                async with ClientSession(read, write) as session:
-                    await session.initialize()
-                    return await work(session)
+            async with stdio_client(parameters, errlog=errors) as (read, write), ClientSession(read, write) as session:
+                await session.initialize()
+                return await work(session)
 
     return anyio.run(go)
 
