@@ -31,6 +31,8 @@ def _needs(extra: str, error: ModuleNotFoundError) -> Exception:
 @click.option("--running", default=64, show_default=True, type=click.IntRange(1, 10_000), help="Requests at a time.")
 @click.option("--waiting", default=256, show_default=True, type=click.IntRange(0, 100_000), help="Requests in line.")
 @click.option("--seconds", default=600.0, show_default=True, type=click.FloatRange(0.1), help="A request may run.")
+@click.option("--calls", type=click.IntRange(1), help="Most model calls of a request.")
+@click.option("--usd", type=click.FloatRange(0), help="Most that a request may cost.")
 @click.option("--body", default=8.0, show_default=True, type=click.FloatRange(0.001, 1024), help="MiB of a request.")
 @click.option("--connections", default=2000, show_default=True, type=click.IntRange(1, 1_000_000), help="At a time.")
 @click.option("--header-seconds", default=10.0, show_default=True, type=click.FloatRange(0.1),
@@ -50,6 +52,8 @@ def serve(
     running: int,
     waiting: int,
     seconds: float,
+    calls: int | None,
+    usd: float | None,
     body: float,
     connections: int,
     header_seconds: float,
@@ -68,6 +72,7 @@ def serve(
         import uvicorn  # noqa: F401
     except ModuleNotFoundError as error:
         raise _needs("serve", error) from None
+    from agora.budget import Budget
     from agora.serve import app, catalog, guard
     from agora.serve import server as http
 
@@ -83,7 +88,8 @@ def serve(
 
         tracing.to_endpoint()
         tracer = tracing.Tracer()
-    limits = app.Limits(int(body * 2**20), running, waiting, seconds)
+    most = Budget(calls=calls, usd=usd, seconds=seconds)
+    limits = app.Limits(int(body * 2**20), running, waiting, most)
     service = app.Service(made, store, limits=limits, guard=guard.Guard(key, known, origins), tracer=tracer)
     socket = http.listen(host, port)
     shown = f"[{host}]" if ":" in host else host

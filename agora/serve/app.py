@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
+from agora.budget import Budget
 from agora.calls import sentence
 from agora.serve import chat, document, messages, replying
 from agora.serve.asked import Answered, Asked, Begun, Piece, Refused
@@ -40,14 +40,14 @@ class Limits:
         body: bytes of a request.
         running: requests that run at a time.
         waiting: requests that wait for a turn; more are turned away.
-        seconds: that a request may take to run.
+        most: that a request may take, whatever limits it sets itself.
         arrival: seconds within which a request's body must be there.
     """
 
     body: int = 8 * 2**20
     running: int = 64
     waiting: int = 256
-    seconds: float = 600.0
+    most: Budget = Budget(seconds=600.0)
     arrival: float = 60.0
 
 
@@ -81,7 +81,7 @@ class Service:
         self.guard = guard or Guard(None, None)
         self.gate = Gate(limits.running, limits.waiting)
         self.metrics = Metrics(self.gate)
-        self.runner = Runner(catalog, store, seconds=limits.seconds if limits.seconds > 0 else math.inf)
+        self.runner = Runner(catalog, store, most=limits.most)
 
     async def reply(
         self,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import fields
 from types import TracebackType
 from typing import Any
 
@@ -35,11 +34,11 @@ class Runner:
     Args:
         catalog: what can be asked.
         store: URL or path of the journal; None: the usual one; 'none': runs are kept nowhere.
-        seconds: most that a request may take.
+        most: that a request may take, whatever limits it sets itself.
     """
 
-    def __init__(self, catalog: Catalog, store: str | None = None, *, seconds: float = math.inf) -> None:
-        self.catalog, self._store, self._seconds = catalog, store, seconds
+    def __init__(self, catalog: Catalog, store: str | None = None, *, most: Budget = Budget()) -> None:
+        self.catalog, self._store, self._most = catalog, store, most
         self._journals: dict[tuple[bool, bool], Journal] = {}
         self._stack = AsyncExitStack()
         self._mute: set[str] = set()  # models that have been found to give no log-probabilities
@@ -61,7 +60,7 @@ class Runner:
 
     def broken(self) -> str | None:
         """Why nothing can be journaled any more, if so."""
-        return next((str(journal._broken) for journal in self._journals.values() if journal._broken), None)
+        return next((str(journal.broken) for journal in self._journals.values() if journal.broken), None)
 
     def _journal(self, served: Served) -> Journal | None:
         return self._journals.get((bool(served.store.get("content", True)), bool(served.store.get("reuse", False))))
@@ -88,8 +87,7 @@ class Runner:
             async def one(choice: int) -> None:
                 done[choice] = await self._one(served, made, asked, choice, tell, around)
 
-            seconds = min(self._seconds, math.inf if asked.budget.seconds is None else asked.budget.seconds)
-            budget = replace(asked.budget, seconds=None if seconds == math.inf else seconds)
+            budget = narrower(asked.budget, self._most)
             with calls.limited(budget) if budget != Budget() else _nothing():
                 try:
                     async with anyio.create_task_group() as group:
@@ -230,6 +228,12 @@ class _Live:
             return len(text)
         raise Refused("the model began its answer anew when a part of it had been sent.", status=502,
                       hint="Ask again, or without `stream`.")  # fmt: skip
+
+
+def narrower(a: Budget, b: Budget) -> Budget:
+    """The limits that keep within both."""
+    pairs = {f.name: [v for v in (getattr(a, f.name), getattr(b, f.name)) if v is not None] for f in fields(Budget)}
+    return Budget(**{name: min(values) for name, values in pairs.items() if values})
 
 
 def _some(names: list[str]) -> str:

@@ -17,7 +17,6 @@ from agora.models.endpoint import held_to
 from agora.serve.asked import Asked, Refused
 from agora.serve.catalog import Served
 from agora.text.debate import Debate
-from agora.text.protocol import Protocol
 
 
 @dataclass(frozen=True)
@@ -104,20 +103,18 @@ def _source(debate: Debate, asked: Asked, changes: list[str]) -> Mapping[str, An
 
 def _by_preset(served: Served, preset: str) -> Debate:
     """A preset's debate among the models of a served one: its agents, where the preset's have no parts of their own."""
-    debate = served.debate
+    debate, name = served.debate, [f"name={json.dumps(served.id)}"]
     try:
         base = presets.data(preset)
         places = list(base.get("models") or {})
         if debate is None:
-            made = Debate.preset(preset, models=dict.fromkeys(places, served.model), answer="text")
+            made = Debate.preset(preset, models=dict.fromkeys(places, served.model), answer="text", settings=name)
         elif presets.roles(base):
             models = list({id(agent.model): agent.model for agent in debate.agents}.values())
             given = {place: models[i % len(models)] for i, place in enumerate(places)}
-            made = Debate.preset(preset, models=given, answer=debate.answer_type, budget=debate.budget)
+            made = Debate.preset(preset, models=given, answer=debate.answer_type, budget=debate.budget, settings=name)
         else:
-            made = Debate.preset(preset, debate.agents, answer=debate.answer_type, budget=debate.budget)
+            made = Debate.preset(preset, debate.agents, answer=debate.answer_type, budget=debate.budget, settings=name)
     except InputError as error:
         raise Refused(str(error), code="invalid_value", param="agora.preset") from None
-    assert isinstance(made.protocol, Protocol)
-    made._name = served.id
     return made

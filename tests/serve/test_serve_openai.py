@@ -259,6 +259,17 @@ def test_a_budget_of_the_request(client: openai.OpenAI, server: AgoraServer) -> 
     assert time.monotonic() - begun < 2.5
 
 
+def test_no_request_takes_more_than_the_server_allows(tmp_path: Path) -> None:
+    with (
+        agora_serve(tmp_path, "--calls", "3") as server,
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client,
+    ):
+        for calls, taken in ((2, 2), (100, 3)):
+            extra = {"agora": {"budget": {"calls": calls}}}
+            done = client.chat.completions.create(model="duo", messages=QUESTION, extra_body=extra)
+            assert done.model_extra["agora"]["calls"] == taken
+
+
 def test_rounds_and_a_preset(client: openai.OpenAI) -> None:
     one = client.chat.completions.create(model="duo", messages=QUESTION, extra_body={"agora": {"rounds": 0}})
     assert one.model_extra["agora"]["calls"] == 2
