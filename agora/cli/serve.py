@@ -91,6 +91,7 @@ def serve(
     most = Budget(calls=calls, usd=usd, seconds=seconds)
     limits = app.Limits(int(body * 2**20), running, waiting, most)
     service = app.Service(made, store, limits=limits, guard=guard.Guard(key, known, origins), tracer=tracer)
+    http.room_for(connections)
     socket = http.listen(host, port)
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{socket.getsockname()[1]}"

@@ -155,6 +155,19 @@ def listen(host: str, port: int) -> socket.socket:
     return made
 
 
+def room_for(connections: int) -> None:
+    """Let this process have so many connections, as far as the system allows."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # not on Windows, which has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + 512  # models have connections, too
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 def server(
     app: Any, gate: Gate, *, drain: float = 30.0, patience: float = 10.0, stall: float = 60.0, most: int = 2000,
     ready: Callable[[], None] = lambda: None,

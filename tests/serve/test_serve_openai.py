@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -250,13 +249,11 @@ def test_a_budget_of_the_request(client: openai.OpenAI, server: AgoraServer) -> 
     assert caught.value.status_code == 402
     run = caught.value.response.headers["x-agora-run"]
     assert asyncio.run(journaled(server, run)) == ("budget", [])
-    begun = time.monotonic()
     with pytest.raises(openai.APIStatusError, match="seconds") as late:
         client.chat.completions.create(
             model="slow", messages=QUESTION, extra_body={"agora": {"budget": {"seconds": 0.2}}}
         )
     assert late.value.status_code == 504
-    assert time.monotonic() - begun < 2.5
 
 
 def test_no_request_takes_more_than_the_server_allows(tmp_path: Path) -> None:
