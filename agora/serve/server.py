@@ -17,6 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from agora.errors import InputError
 from agora.serve.gate import Gate
 
+_LITTLE = 16_384  # bytes
 _FULL = (b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\nretry-after: 5\r\n"
          b"connection: close\r\ncontent-length: 24\r\n\r\ntoo many connections now")  # fmt: skip
 
@@ -26,7 +27,7 @@ class Connection(H11Protocol):
 
     Attributes:
         patience: seconds within which the headers of a request must be there.
-        stall: seconds for which a client may take nothing of what is sent.
+        stall: seconds for which a client may read next to nothing of what is there for it.
         most: connections that the server holds at a time.
     """
 
@@ -62,7 +63,15 @@ class Connection(H11Protocol):
     def pause_writing(self) -> None:
         """As asyncio's."""
         super().pause_writing()
-        self._stalled = self.loop.call_later(self.stall, self._abort)
+        self._watch_reader(None)
+
+    def _watch_reader(self, before: int | None) -> None:
+        """End the connection of a client that has read next to nothing since the last look."""
+        left = self.transport.get_write_buffer_size()
+        if before is not None and left > before - _LITTLE:
+            self._abort()
+            return
+        self._stalled = self.loop.call_later(self.stall, self._watch_reader, left)
 
     def resume_writing(self) -> None:
         """As asyncio's."""
@@ -179,7 +188,7 @@ def server(
         gate: who runs.
         drain: seconds that what runs has to end when the server does.
         patience: seconds within which a request's headers must be there.
-        stall: seconds for which a client may take nothing of what is sent.
+        stall: seconds for which a client may read next to nothing of what is there for it.
         most: connections at a time.
         ready: is told when it listens.
     """

@@ -139,6 +139,26 @@ def test_a_client_that_never_reads_is_left_behind(tmp_path: Path) -> None:
         made.close()
 
 
+def test_a_client_that_reads_slowly_gets_all_of_it(tmp_path: Path) -> None:
+    text = f"models: {{big: {{scripted: '{'x' * 900_000}', name: big}}}}"
+    with agora_serve(tmp_path, "--stall", "0.5", text=text, name="f.yaml") as server, socket.socket() as made:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        made.connect(("127.0.0.1", server.port))
+        body = json.dumps({"model": "big", "messages": QUESTION, "n": 16}).encode()
+        head = (
+            f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(body)}"
+        )
+        made.sendall(head.encode() + b"\r\n\r\n" + body)
+        size, naps = 0, 0
+        while part := made.recv(200_000):
+            size += len(part)
+            if size > 400_000 * naps and naps < 30:  # three seconds in all, which is six times what a stall may take
+                naps += 1
+                time.sleep(0.1)
+    assert size > 16 * 900_000
+    assert naps == 30
+
+
 def test_the_end_waits_for_what_runs_and_takes_nothing_more(server: AgoraServer, far: Served) -> None:
     with post(server, agora={"rounds": 3}) as running:
         until(lambda: far.stats()["requests"] >= 3)
