@@ -280,6 +280,44 @@ def test_rounds_and_a_preset(client: openai.OpenAI) -> None:
     assert single.model_extra["agora"]["calls"] > 2
 
 
+COMPOSITES = """
+models:
+  sum: pocket:sum
+  mul: pocket:mul
+  both: {fuse: [sum, mul]}
+  sure: {cascade: [mul, sum], until: confidence >= 0.99}
+  ruled: {route: [mul, sum], by: {rules: [{when: length > 2000, model: mul}]}, else: sum}
+  group: {cascade: [mul, {preset: society-of-minds, models: {a: sum, b: sum, c: mul}}], until: confidence >= 0.99}
+"""
+
+
+def test_whatever_can_be_built_is_a_model(tmp_path: Path) -> None:
+    question = "Gus has 40 keys. Gus buys 43 and gets 59. How many keys now?"
+    with (
+        agora_serve(tmp_path, text=COMPOSITES, name="pocket.yaml") as server,
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client,
+    ):
+        assert [model.id for model in client.models.list()] == server.models
+        for name in ("both", "sure", "ruled", "group"):
+            messages = [{"role": "user", "content": question}]
+            done = client.chat.completions.create(model=name, messages=messages, seed=1, temperature=0)
+            said = done.model_extra["agora"]
+            assert done.choices[0].message.content
+            status, paths = asyncio.run(journaled(server, said["run"]))
+            assert (status, len(paths)) == ("done", said["calls"])
+            with client.chat.completions.create(
+                model=name, messages=messages, seed=1, temperature=0, stream=True
+            ) as stream:
+                pieces = [c.delta.content or "" for chunk in stream for c in chunk.choices]
+            assert "".join(pieces) == done.choices[0].message.content
+            if name in ("sure", "ruled"):
+                assert said["route"][0] in ("sum", "mul")
+        fused = client.chat.completions.create(model="both", messages=messages, logprobs=True, top_logprobs=3)
+        told = fused.choices[0].logprobs
+        assert told is not None
+        assert told.content
+
+
 def test_settings_reach_the_model(client: openai.OpenAI, far: Served) -> None:
     before = len(far.log())
     done = client.chat.completions.create(

@@ -227,6 +227,17 @@ def test_a_run_that_was_cut_by_its_budget_is_resumed_by_the_command(tmp_path: Pa
     assert (said["answer"], said["rounds"], said["usage"]["calls"]) == ("4", 1, 4)
 
 
+def test_a_file_that_keeps_no_content(tmp_path: Path) -> None:
+    path = tmp_path / "d.yaml"
+    path.write_text("models: {m: {scripted: 'Answer: 4'}}\nagents: {a: m, b: m}\nstore: {content: false}")
+    catalog = read([path])
+    for name in ("d", "d/m"):
+        ask(tmp_path, catalog[name], Asked(name, (Message("user", "PRIVATE?"),)))
+    assert b"PRIVATE" not in b"".join(each.read_bytes() for each in tmp_path.glob("runs.sqlite*"))
+    ask(tmp_path, Served("open", ScriptedModel("x")), Asked("open", (Message("user", "PRIVATE?"),)))
+    assert b"PRIVATE" in b"".join(each.read_bytes() for each in tmp_path.glob("runs.sqlite*"))
+
+
 def test_a_message_of_only_system_and_a_conversation(tmp_path: Path) -> None:
     model = ScriptedModel("Answer: 1")
     debate = Debate([Agent("a", model)], answer="number", name="d")
