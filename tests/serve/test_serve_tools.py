@@ -43,7 +43,16 @@ def test_tools_are_listed_with_what_there_is(tmp_path: Path) -> None:
 
 def test_a_debate_and_a_question(tmp_path: Path) -> None:
     async def work(session: ClientSession) -> Any:
-        debate = await session.call_tool("debate", {"question": "six times seven?", "transcript": True})
+        told: list[str] = []
+
+        async def hear(progress: float, total: float | None, message: str | None) -> None:
+            told.append(message or "")
+
+        debate = await session.call_tool(
+            "debate", {"question": "six times seven?", "transcript": True}, progress_callback=hear
+        )
+        assert told[0] == "ann, bob debate."
+        assert "stop: unanimous" in told
         short = await session.call_tool("debate", {"question": "six times seven?", "rounds": 0, "name": "duo"})
         ask = await session.call_tool("ask", {"question": "six times seven?", "name": "bob"})
         preset = await session.call_tool("debate", {"question": "?", "name": "bob", "preset": "self-consistency"})
