@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, nullcontext
 from dataclasses import fields
 from types import TracebackType
 from typing import Any
@@ -78,7 +78,7 @@ class Runner:
         if not any(message.content.strip() for message in asked.messages):
             raise Refused("messages: there is no text in them.", code="invalid_value", param="messages")
         made = shaped(served, asked)
-        if asked.settings.logprobs is not None and made.model.name in self._mute:
+        if asked.settings.logprobs is not None and served.id in self._mute:
             raise self._no_logprobs(served)
 
         async def run(tell: Tell, around: Around | None) -> list[Answered]:
@@ -88,7 +88,7 @@ class Runner:
                 done[choice] = await self._one(served, made, asked, choice, tell, around)
 
             budget = narrower(asked.budget, self._most)
-            with calls.limited(budget) if budget != Budget() else _nothing():
+            with calls.limited(budget) if budget != Budget() else nullcontext():
                 try:
                     async with anyio.create_task_group() as group:
                         for choice in range(asked.choices):
@@ -119,7 +119,8 @@ class Runner:
                     live = _Live(lambda text: tell(Said(choice, text)))
                     reply = await _ask(served, made, asked, settings, journal, run, live)
             if asked.settings.logprobs is not None and not reply.tokens:
-                self._mute.add(made.model.name)
+                if not getattr(made.model, "members", ()):  # else another member may give some
+                    self._mute.add(served.id)
                 raise self._no_logprobs(served)
             answered = _answered(reply, asked, choice, run, transcript, live)
         except AgoraError as error:
@@ -238,11 +239,6 @@ def narrower(a: Budget, b: Budget) -> Budget:
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 def summary(answered: Answered) -> dict[str, Any]:
