@@ -196,6 +196,6 @@ def server(
     kind = type("Connection", (Connection,), {"patience": patience, "stall": stall, "most": most})
     config = uvicorn.Config(
         app, http=kind, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
-        timeout_keep_alive=15, timeout_graceful_shutdown=10, backlog=2048,
+        proxy_headers=False, timeout_keep_alive=15, timeout_graceful_shutdown=10, backlog=2048,
     )  # fmt: skip
     return Server(config, gate, drain, ready)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -192,6 +195,22 @@ def test_what_cannot_end_is_kept_to_be_resumed(far: Served, tmp_path: Path, how:
     assert runs(server) == ["interrupted"]
     made = settled(far)
     assert made <= 20
+
+
+def test_a_run_of_a_server_that_was_killed_goes_on_by_the_command(server: AgoraServer, far: Served) -> None:
+    with post(server, stream=True, agora={"rounds": 3}) as running:
+        until(lambda: far.stats()["ok"] >= 6)
+        server.process.kill()
+        said = read_all(running)
+    run = re.search(rb"x-agora-run: (\S+)", said)
+    assert run is not None
+    server.process.wait(10)
+    command = [sys.executable, "-m", "agora.cli", "run", "--resume", run[1].decode(), "--json", "--store",
+               str(server.store)]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    verdict = json.loads(done.stdout)
+    assert (verdict["rounds"], verdict["usage"]["calls"]) == (3, 12)
+    assert far.stats()["requests"] <= 12 + 6  # what was on the wire, twice
 
 
 def test_the_end_under_load_loses_nothing_that_was_answered(far: Served, tmp_path: Path) -> None:
