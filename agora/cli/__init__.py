@@ -17,6 +17,7 @@ from agora.cli.merge import merge
 from agora.cli.presets import init, presets
 from agora.cli.route import route
 from agora.cli.runs import export, runs, show
+from agora.cli.serve import mcp, serve
 from agora.cli.views import clean
 
 
@@ -26,7 +27,9 @@ def agora() -> None:
     """Language models that debate and collaborate."""
 
 
-for command in (run, ask, check, evaluate, route, merge, graph, presets, init, runs, show, export, models, schema):
+for command in (
+    run, ask, check, evaluate, route, merge, graph, presets, init, runs, show, export, models, schema, serve, mcp
+):  # fmt: skip
     agora.add_command(command)
 
 
