@@ -16,6 +16,7 @@ from agora.evaluate.calibration import Calibration, calibration
 from agora.evaluate.records import Contestant, Role, Scored, Status
 from agora.evaluate.significance import ALPHA, detectable, holm, items_needed, mcnemar, sign_flips
 from agora.evaluate.statistics import Interval, bootstrap_mean, is_binary, mean_interval, paired_difference
+from agora.lettering import clean
 from agora.records import Usage
 
 Verdict = Literal["better", "worse", "no difference shown"]
@@ -184,10 +185,11 @@ class Comparison:
         """The verdict in words."""
         d = self.difference
         seen = f"{100 * d.value:+.1f} points, 95% interval {100 * d.low:+.1f} to {100 * d.high:+.1f}"
+        first, second = clean(self.first), clean(self.second)
         if self.verdict != "no difference shown":
-            return f"{self.first} is {self.verdict} than {self.second} ({seen}; adjusted p {p_text(self.adjusted)})."
+            return f"{first} is {self.verdict} than {second} ({seen}; adjusted p {p_text(self.adjusted)})."
         return (
-            f"No difference shown between {self.first} and {self.second} ({seen}; adjusted p {p_text(self.adjusted)}): "
+            f"No difference shown between {first} and {second} ({seen}; adjusted p {p_text(self.adjusted)}): "
             f"{self.n} items like these show one of {100 * self.detectable:.1f} points or more four times in five."
         )
 
