@@ -7,7 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -15,7 +15,15 @@ from agora.errors import InputError
 from agora.evaluate.calibration import Calibration, calibration
 from agora.evaluate.records import Contestant, Role, Scored, Status
 from agora.evaluate.significance import ALPHA, detectable, holm, items_needed, mcnemar, sign_flips
-from agora.evaluate.statistics import Interval, bootstrap_mean, is_binary, mean_interval, paired_difference
+from agora.evaluate.statistics import (
+    Floats,
+    Interval,
+    bootstrap_mean,
+    by_group,
+    is_binary,
+    mean_interval,
+    paired_difference,
+)
 from agora.lettering import clean
 from agora.records import Usage
 
@@ -257,11 +265,11 @@ def _compared(
     )  # fmt: skip
 
 
-def _design_effect(d: np.ndarray[Any, np.dtype[np.float64]], groups: Sequence[str]) -> float:
-    _, at = np.unique(np.array(groups, dtype=str), return_inverse=True)
-    between = float((np.bincount(at, d - d.mean()) ** 2).sum())
+def _design_effect(d: Floats, groups: Sequence[str]) -> float:
+    """The variance of a mean of grouped differences over that of as many independent ones, at least 1."""
+    sums, sizes = by_group(d - d.mean(), groups)
     within = float(((d - d.mean()) ** 2).sum())
-    return max(1.0, between / within) if within > 0 else len(d) / (int(at.max()) + 1)
+    return max(1.0, float((sums**2).sum()) / within) if within > 0 else len(d) / len(sizes)
 
 
 def _ratio(one: float | None, two: float | None) -> float | None:

@@ -73,6 +73,10 @@ def test_groups_are_resampled_whole() -> None:
     sums = np.bincount(np.repeat(np.arange(300), sizes), uneven)
     se = math.sqrt((300 / 299) * float(((sums - uneven.mean() * sizes) ** 2).sum())) / sizes.sum()
     assert made.half == pytest.approx(1.96 * se, rel=0.06)
+    # who has no group stands for itself; and names that differ only by what arrays cut off are two
+    assert bootstrap_mean(by_group, [""] * 20) == bootstrap_mean(by_group)
+    assert bootstrap_mean([0.1, 0.9, 0.3], ["a", "a\0", "a"]).n == 3
+    assert bootstrap_mean([0.1, 0.9], ["a", "a\0"]).method == "bootstrap"
     with pytest.raises(InputError, match="3 groups do not fit 2 items"):
         bootstrap_mean([0.1, 0.2], ["a", "b", "c"])
 
@@ -83,6 +87,9 @@ def test_equal_scores_still_have_an_interval() -> None:
     assert bootstrap_mean([0.5] * 10).low == pytest.approx(wilson(5, 10).low)
     assert bootstrap_mean([0.5]).low < 0.5 < bootstrap_mean([0.5]).high
     assert paired_difference([0.5] * 10, [0.5] * 10) == Interval(0.0, *_ends(tango(0, 0, 10)), 10, "Tango")
+    assert bootstrap_mean([0.0] * 10, low=-1.0) == tango(0, 0, 10)
+    assert bootstrap_mean([0.0] * 10).method == "Wilson"  # of scores, which may not be below 0
+    assert paired_difference([0.5] * 4, [0.5] * 4, ["a", "a", "b", "b"]).high == tango(0, 0, 2).high
     with pytest.raises(InputError, match="no items"):
         mean_interval([])
 
