@@ -154,7 +154,7 @@ def _chosen(given: str | None, swept: bool) -> Sequence[str]:
     from agora.evaluate import BASELINES
 
     if given is None:
-        return BASELINES[:3] if swept else BASELINES  # of a grid those that are free
+        return ("vote",) if swept else BASELINES  # of a grid what costs nothing and is not the same for all
     return BASELINES if given == "all" else () if given == "none" else [name for name in given.split(",") if name]
 
 
@@ -310,8 +310,9 @@ def _tell(results: Results, dataset: Dataset, out: Path | None, as_json: bool) -
         more = {"notes": list(results.notes), "stopped": results.stopped or None, "written": list(map(str, written))}
         print(json.dumps({**head, **analysis.to_json(), **more}))
         return
-    _show(grids(analysis))
-    for sentence in headline(analysis):
+    brief = len(analysis.debates) > 2  # the report has the rest
+    _show([grid for grid in grids(analysis) if not brief or not grid.title.startswith("within")])
+    for sentence in headline(analysis) if not brief else ():
         click.echo(_wrapped(sentence))
     for note in (*results.notes, *(f"{c.name}: {c.note}" for c in results.contestants if c.note)):
         click.echo(_wrapped(f"note: {views.clean(note)}"))

@@ -157,6 +157,7 @@ async def test_tolerance() -> None:
         ("a, b", ("b, c",), False, 1 / 3),
         ('{"x": 1}', ("y",), False, 0),
         ("", ("a",), False, 0),
+        ("[]", ("[]",), True, 1),
         ("[[", ("a",), False, 0),
     ],
 )
