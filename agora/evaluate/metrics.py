@@ -7,7 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -15,7 +15,16 @@ from agora.errors import InputError
 from agora.evaluate.calibration import Calibration, calibration
 from agora.evaluate.records import Contestant, Role, Scored, Status
 from agora.evaluate.significance import ALPHA, detectable, holm, items_needed, mcnemar, sign_flips
-from agora.evaluate.statistics import Interval, bootstrap_mean, is_binary, mean_interval, paired_difference
+from agora.evaluate.statistics import (
+    Floats,
+    Interval,
+    bootstrap_mean,
+    by_group,
+    is_binary,
+    mean_interval,
+    paired_difference,
+)
+from agora.lettering import clean
 from agora.records import Usage
 
 Verdict = Literal["better", "worse", "no difference shown"]
@@ -184,10 +193,11 @@ class Comparison:
         """The verdict in words."""
         d = self.difference
         seen = f"{100 * d.value:+.1f} points, 95% interval {100 * d.low:+.1f} to {100 * d.high:+.1f}"
+        first, second = clean(self.first), clean(self.second)
         if self.verdict != "no difference shown":
-            return f"{self.first} is {self.verdict} than {self.second} ({seen}; adjusted p {p_text(self.adjusted)})."
+            return f"{first} is {self.verdict} than {second} ({seen}; adjusted p {p_text(self.adjusted)})."
         return (
-            f"No difference shown between {self.first} and {self.second} ({seen}; adjusted p {p_text(self.adjusted)}): "
+            f"No difference shown between {first} and {second} ({seen}; adjusted p {p_text(self.adjusted)}): "
             f"{self.n} items like these show one of {100 * self.detectable:.1f} points or more four times in five."
         )
 
@@ -255,11 +265,11 @@ def _compared(
     )  # fmt: skip
 
 
-def _design_effect(d: np.ndarray[Any, np.dtype[np.float64]], groups: Sequence[str]) -> float:
-    _, at = np.unique(np.array(groups, dtype=str), return_inverse=True)
-    between = float((np.bincount(at, d - d.mean()) ** 2).sum())
+def _design_effect(d: Floats, groups: Sequence[str]) -> float:
+    """The variance of a mean of grouped differences over that of as many independent ones, at least 1."""
+    sums, sizes = by_group(d - d.mean(), groups)
     within = float(((d - d.mean()) ** 2).sum())
-    return max(1.0, between / within) if within > 0 else len(d) / (int(at.max()) + 1)
+    return max(1.0, float((sums**2).sum()) / within) if within > 0 else len(d) / len(sizes)
 
 
 def _ratio(one: float | None, two: float | None) -> float | None:

@@ -73,8 +73,8 @@ def _verdict(cell: str) -> str:
 
 def _opening(results: Results, analysis: Analysis) -> str:
     n = max(one.n for one in analysis.summaries)
-    about = f" {escaped(results.about.rstrip('.'))}." if results.about else ""
-    lines = [f"<p class=about>{n:,} items of {escaped(results.data)}, scored by {escaped(results.scorer)}.{about}</p>"]
+    about = f" ({escaped(results.about.rstrip('.'))})" if results.about else ""
+    lines = [f"<p class=about>{n:,} items of {escaped(results.data)}{about}, scored by {escaped(results.scorer)}.</p>"]
     notes = list(results.notes)
     if results.stopped or results.planned > n:
         notes.insert(0, f"This is not all of it: {n:,} of {results.planned:,} items are answered. {results.stopped}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -14,6 +15,7 @@ from agora.evaluate.analysis import analyse
 from agora.evaluate.debated import Ending, debated, endings, flags, turned
 from agora.evaluate.metrics import best_single, compare, summary
 from agora.evaluate.records import Contestant, Results, Role, Said, Scored, Status
+from agora.evaluate.significance import detectable, items_needed
 from agora.records import Usage
 
 WHY: dict[str, Status] = {"?": "unparsed", "-": "abstained", "!": "absent"}
@@ -199,6 +201,7 @@ def test_endings_flags_and_turns_by_hand() -> None:
     needless = row("4", "RR", "RR")
     back = row("5", "RX", "XX", "RX", final="X")
     unmoved = row("6", "RX", "RX", final="R")
+    assert flags(debate(row("7", "RX", final="R"))).unmoved == 0  # it did not go on
     made = flags(debate(ONE, TWO, THREE, needless, back, unmoved))
     assert (made.needless, made.lost, made.back, made.unmoved, made.absent) == (1 + 1, 3, 1, 1, 1)
     # needless: item 4, and item 5, where both held X after round 1; lost: items 2, 3, 5
@@ -297,9 +300,9 @@ def test_comparisons_by_hand() -> None:
     assert (w.calls, w.tokens, w.usd) == (1.0, 1.0, pytest.approx(1.0))
     assert (l.p, l.adjusted, l.verdict) == (1.0, 1.0, "no difference shown")
     assert l.difference.low < 0 < l.difference.high
-    assert 0.05 < l.detectable < 0.25
-    assert l.needed is not None
-    assert l.needed > 60
+    # 5 of 60 pairs are discordant; two comparisons share the 5%
+    assert l.detectable == pytest.approx(detectable(5 / 60, 60, alpha=0.025))
+    assert l.needed == items_needed(1 / 60, 5 / 60, alpha=0.025)
     assert "No difference shown" in l.sentence
     assert "points or more four times in five" in l.sentence
     assert "equal" not in l.sentence
@@ -349,6 +352,18 @@ def test_the_best_single_member_is_chosen_on_other_items() -> None:
     clear, note = best_single({"a": scored("a", "0" * 9 + "1").rows, "b": scored("b", "1" * 9 + "0").rows})
     assert sum(row.score for row in clear) == 9
     assert note == "chosen on other items, in 5 parts: b for 10"
+
+    # of equals the cheapest, then the one that takes fewer tokens, then the first; an unknown price is the dearest
+    def priced(usd: float | None, tokens: int) -> tuple[Scored, ...]:
+        return tuple(dataclasses.replace(r, usage=Usage(1, tokens, 0, usd=usd)) for r in a.rows)
+
+    for members, best in (
+        ({"a": priced(0.2, 5), "b": priced(0.1, 9)}, "b"),
+        ({"a": priced(0.1, 9), "b": priced(0.1, 5)}, "b"),
+        ({"a": priced(0.1, 5), "b": priced(0.1, 5)}, "a"),
+        ({"a": priced(None, 5), "b": priced(0.1, 9)}, "b"),
+    ):
+        assert best_single(members)[1].endswith(f": {best} for 20")
     assert best_single({"a": a.rows[:1], "b": b.rows[:1]})[0] == a.rows[:1]
     assert best_single({"a": ()})[0] == ()
     with pytest.raises(InputError, match="same items"):

@@ -12,7 +12,7 @@ from pathlib import Path
 from xml.sax.saxutils import unescape
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from synthetic import AGENTS, results
@@ -250,6 +250,7 @@ def test_unknown_prices_are_never_zero() -> None:
     assert money(0.0) == "$0"
 
 
+@settings(deadline=None)
 @given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6))
 def test_ticks_are_few_and_inside(low: float, reach: float) -> None:
     found = ticks(low, low + reach)
