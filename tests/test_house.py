@@ -11,7 +11,8 @@ import agora
 
 ORDER = [
     "errors", "records", "model", "answers", "sandbox", "prompts", "journal", "store", "budget", "calls", "models",
-    "api", "logit", "weight", "text", "layout", "drawing", "display", "config", "cli",
+    "api", "logit", "weight", "text", "layout", "drawing", "display", "config",
+    "simulate", "cli",
 ]  # fmt: skip
 ROOT = Path(agora.__file__).parent
 

@@ -1,0 +1,243 @@
+"""From recorded debates to the population that would have held them, and how well a prediction did."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from agora.errors import InputError
+from agora.records import Verdict
+from agora.simulate.population import MOST_OPTIONS, Floats, Population
+from agora.simulate.result import Simulation
+from agora.text.votes import settle
+
+Read = tuple[str, int]  # whose answer of which round
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A debate on a question of which the right answer is known.
+
+    Attributes:
+        answers: of each round, round 0 first: the canonical answer of each agent, None where none could be read. Who
+            kept its answer has it again; absent voices are left out.
+        truth: the right answer, canonical.
+        reads: of each round: whose answers each agent had read when it gave its own, and of which round.
+    """
+
+    answers: Sequence[Mapping[str, str | None]]
+    truth: str
+    reads: Sequence[Mapping[str, Sequence[Read]]]
+
+    def __post_init__(self) -> None:
+        if not self.answers or len(self.answers) != len(self.reads):
+            raise InputError("a record of a debate needs at least round 0, and as many rounds of reads as of answers.")
+
+
+def record_of(verdict: Verdict, truth: str) -> Record:
+    """The record of a debate that was held.
+
+    Args:
+        verdict: its outcome, rounds included.
+        truth: the right answer in canonical form, as `verdict.answer` is.
+    """
+    answers, reads = [], []
+    for round in verdict.rounds:
+        present = {name: turn for name, turn in round.final.items() if turn.reply is not None}
+        answers.append({name: turn.value for name, turn in present.items()})
+        reads.append({name: tuple((who, when) for who, when, _ in turn.reads) for name, turn in present.items()})
+    return Record(answers, truth, reads)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What was estimated.
+
+    Attributes:
+        population: of agents that keep their answers or conform.
+        debates: how many were looked at.
+        cases: how many first answers ('accuracy'), pairs of them ('correlation'), turns that had read another plurality,
+            a right one ('right') or a wrong one ('wrong'), and turns ('abstention') the estimates stand on.
+        unexplained: share of the later answers that are neither the agent's own nor the plurality it had read. Agents
+            of this kind give none, so that where it is large the population describes the debates badly.
+    """
+
+    population: Population
+    debates: int
+    cases: Mapping[str, int] = field(default_factory=dict)
+    unexplained: float = 0.0
+
+
+def fit(records: Iterable[Record], *, options: int | None = None) -> Fitted:
+    """Estimate a population from recorded debates.
+
+    Accuracy: of each agent, the share of its first answers, before it has read anybody, that are right. Correlation: by
+    moments, the covariances of all pairs' errors over the greatest that their accuracies allow. Conformity and
+    persuasion: how often a right and how often a wrong plurality of what was read, other than one's own answer, was
+    taken over. Options: from how often two wrong first answers are the same.
+
+    Args:
+        records: at least one.
+        options: the number of possible answers, where it is known.
+
+    Raises:
+        InputError: if there are no records, or nobody answered before reading others.
+    """
+    kept = list(records)
+    if not kept:
+        raise InputError("fit: there are no recorded debates.", hint="Give at least one.")
+    names = list(dict.fromkeys(name for record in kept for round in record.answers for name in round))
+    first = _first(kept, names)
+    right = np.array(
+        [[np.nan if a is None else float(a == r.truth) for a in row] for r, row in zip(kept, first, strict=True)]
+    )
+    there = ~np.isnan(right)
+    if not there.any():
+        raise InputError("fit: nobody gave an answer before reading others, so accuracies cannot be told.")
+    mean = float(right[there].mean())
+    number = there.sum(axis=0)
+    skill = np.where(number > 0, np.where(there, right, 0.0).sum(axis=0) / np.maximum(number, 1), mean)
+    correlation = _correlation(right, there, skill)
+    pairs = int((there.sum(axis=1) * (there.sum(axis=1) - 1) // 2).sum())
+    turns = [case for record in kept for case in _turns(record)]
+    silent = sum(case.new is None for case in turns)
+    later = [case for case in turns if case.read and case.held is not None and case.new is not None]
+    rates, cases = [], {}
+    for kind in (True, False):
+        met = [case for case in later if case.lead not in (None, case.held) and (case.lead == case.truth) is kind]
+        rates.append(sum(case.new == case.lead for case in met) / len(met) if met else None)
+        cases["right" if kind else "wrong"] = len(met)
+    up = rates[0] if rates[0] is not None else rates[1] or 0.0
+    down = rates[1] if rates[1] is not None else up
+    odd = sum(case.new not in (case.held, case.lead) for case in later)
+    population = Population(
+        accuracy={name: float(p) for name, p in zip(names, skill, strict=True)},
+        correlation=correlation,
+        conformity=(up + down) / 2,
+        persuasion=(up - down) / (up + down) if up + down else 0.0,
+        abstention=silent / len(turns),
+        options=options or _options(kept, first, correlation, float(skill.mean())),
+    )
+    cases |= {"accuracy": int(there.sum()), "correlation": pairs, "abstention": len(turns)}
+    return Fitted(population, len(kept), cases, odd / len(later) if later else 0.0)
+
+
+def _first(records: Sequence[Record], names: Sequence[str]) -> list[list[str | None]]:
+    """Each agent's first answer in each debate, where it had read nobody."""
+    found = []
+    for record in records:
+        own: dict[str, str | None] = {}
+        for answers, reads in zip(record.answers, record.reads, strict=True):
+            for name, answer in answers.items():
+                own.setdefault(name, None if reads.get(name) else answer)
+        found.append([own.get(name) for name in names])
+    return found
+
+
+def _correlation(right: Floats, there: np.ndarray, skill: Floats) -> float:
+    off, n = np.where(there, right - skill, 0.0), len(right)
+    together = there.T.astype(float) @ there
+    bound = np.minimum.outer(skill, skill) - np.multiply.outer(skill, skill)
+    np.fill_diagonal(together, 0.0)
+    most = float((together * bound).sum())
+    if most <= 0 or n < 2:
+        return 0.0
+    found = float((off.sum(axis=1) ** 2 - (off**2).sum(axis=1)).sum())
+    return float(np.clip(found / most * n / (n - 1), 0.0, 1.0))
+
+
+def _options(records: Sequence[Record], first: Sequence[Sequence[str | None]], correlation: float, mean: float) -> int:
+    """The number of answers with which two wrong first ones are the same as often as they are. In a population with
+    concentration s = 1 / correlation - 1 that is (m / (K - 1) + 1) / (m + 1) with m = s (1 - accuracy)."""
+    same = pairs = 0
+    for record, row in zip(records, first, strict=True):
+        wrong = Counter(a for a in row if a is not None and a != record.truth)
+        same += sum(n * (n - 1) for n in wrong.values())
+        pairs += wrong.total() * (wrong.total() - 1)
+    least = 1 + len({a for row in first for a in row if a is not None} - {None}) if pairs == 0 else 2
+    if not pairs:
+        return min(max(2, least), MOST_OPTIONS)
+    share = same / pairs
+    if correlation:
+        mass = (1 / correlation - 1) * (1 - mean)
+        others = mass / (share * (mass + 1) - 1) if share * (mass + 1) > 1 else MOST_OPTIONS
+    else:
+        others = 1 / share if share else MOST_OPTIONS
+    return int(np.clip(round(others) + 1, 2, MOST_OPTIONS))
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One answer: what was held, what had been read, its plurality, and what was said."""
+
+    held: str | None
+    read: bool
+    lead: str | None
+    new: str | None
+    truth: str
+
+
+def _turns(record: Record) -> Iterator[_Case]:
+    """Every answer that was asked for: an agent's first, and those after reading somebody."""
+    held: dict[str, str | None] = {}
+    for answers, reads in zip(record.answers, record.reads, strict=True):
+        before = dict(held)
+        for name, new in answers.items():
+            heard = [record.answers[when].get(who) for who, when in reads.get(name, ()) if who != name]
+            if name not in before or heard:
+                counts = Counter(a for a in heard if a is not None).most_common(2)
+                clear = counts and (len(counts) == 1 or counts[0][1] > counts[1][1])
+                yield _Case(before.get(name), bool(heard), counts[0][0] if clear else None, new, record.truth)
+            if new is not None or name not in held:
+                held[name] = new
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A predicted accuracy of the vote after a round beside the observed one.
+
+    Attributes:
+        round: 0 is that of the first answers.
+        predicted: by the simulation.
+        low: where 95% of evaluations on so many questions would begin to lie.
+        high: and end.
+        observed: by the plurality of the voters, ties by the first answers, over all debates.
+        holds: whether it lies there.
+    """
+
+    round: int
+    predicted: float
+    low: float
+    high: float
+    observed: float
+    holds: bool
+
+
+def how_well(predicted: Simulation, observed: Iterable[Record]) -> list[Check]:
+    """Whether a prediction holds what was observed, by round. Debates that ended earlier count with their last round.
+
+    Args:
+        predicted: of the debate.
+        observed: recorded debates, on other questions than those the population was fitted on.
+
+    Raises:
+        InputError: if there are none.
+    """
+    records = list(observed)
+    if not records:
+        raise InputError("how_well: there are no recorded debates to compare with.")
+    checks = []
+    for index, (low, high) in enumerate(predicted.over(len(records))):
+        right = sum(_voted(record, min(index, len(record.answers) - 1), predicted.voters) for record in records)
+        share, mean = right / len(records), predicted.by_round[index].mean
+        checks.append(Check(index, mean, low, high, share, low - 1e-9 <= share <= high + 1e-9))
+    return checks
+
+
+def _voted(record: Record, index: int, voters: Sequence[str]) -> bool:
+    votes = Counter(a for name in voters if (a := record.answers[index].get(name)) is not None)
+    first = Counter(a for a in record.answers[0].values() if a is not None)
+    return bool(votes) and settle(votes, "initial", initial=first)[0] == record.truth
