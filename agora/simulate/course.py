@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from agora.model import derive_seed
 from agora.simulate import heard
 from agora.simulate.heard import NONE, UNSAID, Counts, Hear, Ints, Said
 from agora.simulate.minds import Mask, Minds
@@ -114,7 +116,7 @@ class Course:
         if prune is not None and prune.by != "confidence":
             by = prune.by if isinstance(prune.by, str) else "a model's ranking"
             yield f"who stays is drawn at random, as {by} is not simulated"
-        texts = [p.name for p in protocol.all_phases if p.gives == "text"]
+        texts = dict.fromkeys(p.name for p in protocol.all_phases if p.gives == "text")
         if texts:
             yield f"what is said in {', '.join(texts)} costs calls and changes nobody's answer by itself"
         nested = [agent.name for agent in self.debate.agents if getattr(agent.model, "members", ())]
@@ -228,7 +230,7 @@ class Course:
             if phase.gives == "answer":
                 counts = self._heard(minds.said, who, index, phase, delayed)
                 if index:
-                    asked = asked & ~self._kept(minds, who, before, asked, draw)
+                    asked = asked & ~self._kept(minds, who, index, before, asked)
                 if self.debate.protocol.gates.drop is not None:
                     asked = self._dropped(minds, who, counts, asked, index)
                 minds.speak(who, counts, asked, draw, own=view.own != "hidden")
@@ -250,7 +252,7 @@ class Course:
         elif len(who):
             yield who
 
-    def _kept(self, minds: Minds, who: Ints, before: Said, asked: Mask, draw: np.random.Generator) -> Mask:
+    def _kept(self, minds: Minds, who: Ints, index: int, before: Said, asked: Mask) -> Mask:
         """Who holds the majority's answer, or takes it over, without being asked."""
         gates = self.debate.protocol.gates
         kept = np.zeros(asked.shape, bool)
@@ -264,7 +266,10 @@ class Course:
         if gates.freeze:
             kept |= spoke & (own == lead[:, None])
         if gates.follow:
-            follows = spoke & (own != lead[:, None]) & (draw.random(own.shape) < gates.follow)
+            # drawn from the debate's seed, so that they are the same for all questions
+            seeds = [derive_seed(self.debate.seed, "follow", int(i), index) for i in who]
+            drawn = np.array([random.Random(seed).random() < gates.follow for seed in seeds])
+            follows = spoke & (own != lead[:, None]) & drawn
             for what in (minds.said, minds.held):
                 what[:, who] = np.where(follows, lead[:, None], what[:, who])
             kept |= follows

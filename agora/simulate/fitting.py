@@ -59,8 +59,8 @@ class Fitted:
     Attributes:
         population: of agents that keep their answers or conform.
         debates: how many were looked at.
-        cases: how many first answers ('accuracy'), pairs of them ('correlation'), turns that had read another plurality,
-            a right one ('right') or a wrong one ('wrong'), and turns ('abstention') the estimates stand on.
+        cases: what the estimates stand on: so many first answers ('accuracy'), pairs of them ('correlation'), turns
+            that had read a plurality other than their own, a 'right' or a 'wrong' one, and turns ('abstention').
         unexplained: share of the later answers that are neither the agent's own nor the plurality it had read. Agents
             of this kind give none, so that where it is large the population describes the debates badly.
     """

@@ -123,7 +123,6 @@ def _one_of(weights: Floats, draw: np.random.Generator) -> Said:
     """An index along the last axis, with probability in proportion to the weights."""
     sums = np.cumsum(weights, axis=-1)
     at = draw.random(weights.shape[:-1]) * sums[..., -1]
-    # rounding may put a draw at the very end: then it is the last that has any weight
     chosen = (at[..., None] >= sums[..., :-1]).sum(axis=-1)
     return np.asarray(chosen, np.int16)
 

@@ -162,7 +162,7 @@ class _Totals:
             right, wrong = self.course.population.confidence or (0.8, 0.8)
             yield f"stated confidences have mean {right:g} where right and {wrong:g} where wrong, whatever was read"
         if costs.reply_tokens:
-            yield f"replies have {costs.reply_tokens} tokens or what models usually write; prompts their phase's mean length"
+            yield f"replies have {costs.reply_tokens} tokens or what models usually write, prompts the mean of a phase"
         if latency is not None:
             yield f"every call takes {latency:g} s, and any number may run at a time"
 

@@ -95,7 +95,7 @@ class Stopping:
             return lambda past: _circles(past.said, period)
         if kind == "answered":
             who = [self.names.index(name) for name in rule.agents]
-            return lambda past: (past.said[-1][:, who] >= 0).all(axis=1)
+            return lambda past: np.asarray((past.said[-1][:, who] >= 0).all(axis=1), bool)
         if kind == "confident":
             self.confident = True
             return lambda past: _sure(past, float(numbers[0]), every=len(numbers) > 1)

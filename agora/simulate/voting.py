@@ -13,6 +13,7 @@ from agora.answers import Text
 from agora.errors import InputError
 from agora.records import Answer, Reply, Round, Turn
 from agora.simulate.heard import NONE, UNSAID, Floats32, Ints, Said, tally
+from agora.simulate.minds import Mask
 from agora.simulate.population import Floats
 from agora.text.decisions import Vote
 
@@ -97,9 +98,7 @@ class Voting:
         winner[(over <= edge) if vote.rule == "majority" else (over < -edge)] = NONE
         return winner
 
-    def _untied(
-        self, leads: np.ndarray, said: Said, initial: Floats, sure: Floats, draw: np.random.Generator
-    ) -> np.ndarray:
+    def _untied(self, leads: Mask, said: Said, initial: Floats, sure: Floats, draw: np.random.Generator) -> Mask:
         """The leaders that the policy on ties leaves."""
         ties = self.vote.ties
         if ties == "abstain":
@@ -112,7 +111,8 @@ class Voting:
         else:
             second = np.where(leads, draw.random(leads.shape), -np.inf)
         top = second.max(axis=1, keepdims=True)
-        return leads & (top - second <= _EPS * np.maximum(1.0, np.abs(top)))
+        kept: Mask = leads & (top - second <= _EPS * np.maximum(1.0, np.abs(top)))
+        return kept
 
     def _weights(self, said: Said, sure: Floats32 | None) -> Floats | None:
         """What each voice counts; None: all 1."""
