@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from agora.errors import InputError
 from agora.model import derive_seed
 from agora.simulate import heard
 from agora.simulate.heard import NONE, UNSAID, Counts, Hear, Ints, Said
@@ -22,6 +23,9 @@ from agora.text.topology import Topology
 
 if TYPE_CHECKING:
     from agora.text.debate import Debate
+
+
+MOST_ANSWERS = 20_000_000  # by agent and option
 
 
 @dataclass
@@ -72,6 +76,11 @@ class Course:
         self.debate, self.population = debate, population
         self.options = population.count(debate.answer_type)
         self.names = debate.topology.agents
+        if len(self.names) * self.options > MOST_ANSWERS:
+            raise InputError(
+                f"simulate: {len(self.names):,} agents with {self.options} possible answers are too many for memory.",
+                hint="Give fewer --options.",
+            )
         self.last = debate.moderator.last
         protocol = debate.protocol
         self.plan = Plan(protocol, debate.topology, debate.seed)
@@ -98,6 +107,7 @@ class Course:
         gated = bool(gates.freeze or gates.follow) and bool(protocol.closing)
         self._seen = self.last + 1 if self.voting.rounds is None else max([1 + gated, *seen])
         self._late = protocol.schedule.kind in ("simultaneous", "quorum") and debate.topology.attributed
+        self.remembered = self.last + 1 if self._late else self._seen  # states of all agents that are kept
         self._hears: dict[object, Hear] = {}
         self.notes = [*self.voting.notes, *self._unlike(rules)]
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MOST = 2_000_000  # debates
 _AT_ONCE = 2_000_000  # answers (by agent and option), or edges, in memory at a time
+_ROUNDS = 100_000_000  # of all debates together
 _PRICED = 2_000  # agents up to which prompts are rehearsed, to count tokens
 _ONCE = ("judge", "aggregate", "overton", "compare", "select")  # roles of a moderator that come once a debate
 
@@ -73,6 +74,10 @@ async def simulated(
     if latency is not None and not 0 <= latency < math.inf:
         raise InputError(f"simulate: latency must be a number of seconds, it is {latency}.")
     course = Course(debate, population)
+    if n * (course.last + 1) > _ROUNDS:
+        raise InputError(
+            f"simulate: {n:,} debates of up to {course.last:,} rounds are too many for memory.", hint="Simulate fewer."
+        )
     costs = await _costs(course, question) if len(debate.agents) <= _PRICED else None
     totals = _Totals(course)
     for number, size in enumerate(_chunks(course, n)):
@@ -84,7 +89,7 @@ def _chunks(course: Course, n: int) -> Iterator[int]:
     """So many debates at a time that memory stays bounded."""
     agents, graph = len(course.names), course.debate.topology
     edges = 0 if graph.name == "complete" else graph.edge_count
-    each = max(agents * (course.options + 1), edges if agents > 300 else 0, course.last + 1)
+    each = max(agents * (course.options + 1), edges if agents > 300 else 0, agents * course.remembered, course.last + 1)
     size = max(1, _AT_ONCE // each)
     for begun in range(0, n, size):
         yield min(size, n - begun)

@@ -61,7 +61,9 @@ CASES: dict[str, tuple[str, Population]] = {
         "moderator: {stop: rounds(4)}", _PEOPLE,
     ),
     "majority": ("moderator: {stop: entropy(0.8) | rounds(2), decide: {vote: majority}}", _PEOPLE),
-    "trajectory": ("moderator: {stop: \"converging(0.2, 1) | rounds(3)\", decide: {vote: {rule: trajectory}}}", _PEOPLE),
+    "trajectory": (
+        'moderator: {stop: "converging(0.2, 1) | rounds(3)", decide: {vote: {rule: trajectory}}}', _PEOPLE
+    ),
     "sure votes": (
         "moderator: {stop: confident(0.75) | rounds(2), decide: {vote: {weight: confidence, threshold: 0.5}}}",
         Population(0.55, 0.2, conformity=0.3, confidence=(0.8, 0.6)),
