@@ -120,6 +120,9 @@ class Course:
             yield "the quorum schedule depends on time: all are taken to wait for all whom they read"
         if protocol.schedule.kind == "sequential" and protocol.schedule.order == "confidence":
             yield "the order by confidence is not simulated: agents speak in their fixed order"
+        drawn = protocol.schedule.kind == "sequential" and protocol.schedule.order == "shuffled"
+        if drawn or self.debate.topology.changes or protocol.gates.follow:
+            yield f"what is drawn by seed (orders, edges, who follows) is that of the debate's seed, {self.debate.seed}"
         if protocol.memory not in ("own_last", "own_chat"):
             yield "what an agent reads again of earlier rounds (memory) has no further effect on it"
         prune = protocol.gates.prune

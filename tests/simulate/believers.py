@@ -10,10 +10,22 @@ from collections.abc import Sequence
 import anyio
 
 from agora import calls
+from agora.config import loads
 from agora.model import Model, Settings
 from agora.records import Message, Reply, Usage, Verdict
 from agora.simulate import Population
 from agora.text.debate import Debate
+
+
+def debate_of(text: str) -> Debate:
+    """Five agents who answer 0, 1 or 2; 0 is right. Their own answers are hidden from them."""
+    lines = "models: {m: {scripted: ['Answer: 0']}}\nagents: {a: m, b: m, c: m, d: m, e: m}\n"
+    lines += "answer: {choice: ['0', '1', '2']}\n"
+    if "protocol:" not in text:
+        text += "\nprotocol: {view: {own: hidden}}"
+    else:
+        text = text.replace("protocol: {", "protocol: {view: {own: hidden}, ", 1)
+    return loads(lines + text)[0]
 
 
 class Believers:

@@ -8,11 +8,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 import pytest
-from believers import Believers
+from believers import Believers, debate_of
 
-from agora.config import loads
 from agora.simulate import Population, Simulation, Spread, how_well, record_of, simulate
-from agora.text.debate import Debate
 
 HELD, SIMULATED = 400, 30_000
 
@@ -73,16 +71,6 @@ CASES: dict[str, tuple[str, Population]] = {
         Population(0.55, conformity=0.3, confidence=(0.8, 0.6)),
     ),
 }  # fmt: skip
-
-
-def debate_of(text: str) -> Debate:
-    lines = "models: {m: {scripted: ['Answer: 0']}}\nagents: {a: m, b: m, c: m, d: m, e: m}\n"
-    lines += "answer: {choice: ['0', '1', '2']}\n"
-    if "protocol:" not in text:
-        text += "\nprotocol: {view: {own: hidden}}"
-    else:
-        text = text.replace("protocol: {", "protocol: {view: {own: hidden}, ", 1)
-    return loads(lines + text)[0]
 
 
 def agree(found: Sequence[float], predicted: Spread, what: str) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from believers import Believers
-from test_beside_engine import debate_of
+from believers import Believers, debate_of
 
 from agora.errors import InputError
 from agora.simulate import Check, Population, Record, fit, how_well, record_of, simulate
