@@ -79,7 +79,8 @@ def simulate(
     if as_json:
         print(json.dumps(made.plain()))
         return
-    click.echo(f"{file}: {made.debates:,} debates of {len(debate.agents)} simulated agents, seed {seed}")
+    plural = "s" * (made.debates != 1)
+    click.echo(f"{file}: {made.debates:,} debate{plural} of {len(debate.agents):,} simulated agents, seed {seed}")
     _print(made)
     for note in missing:
         click.echo(f"  unknown   {views.short(note, 300)}")

@@ -10,9 +10,11 @@ import numpy as np
 
 from agora.errors import InputError
 from agora.records import Verdict
-from agora.simulate.population import MOST_OPTIONS, Floats, Population
+from agora.simulate.population import Floats, Population
 from agora.simulate.result import Simulation
 from agora.text.votes import settle
+
+_MANY = 100  # options: where there are more, wrong answers are hardly ever the same
 
 Read = tuple[str, int]  # whose answer of which round
 
@@ -77,7 +79,7 @@ def fit(records: Iterable[Record], *, options: int | None = None) -> Fitted:
     Accuracy: of each agent, the share of its first answers, before it has read anybody, that are right. Correlation: by
     moments, the covariances of all pairs' errors over the greatest that their accuracies allow. Conformity and
     persuasion: how often a right and how often a wrong plurality of what was read, other than one's own answer, was
-    taken over. Options: from how often two wrong first answers are the same.
+    taken over. Options: from how often two wrong first answers are the same, at most 100.
 
     Args:
         records: at least one.
@@ -153,20 +155,22 @@ def _options(records: Sequence[Record], first: Sequence[Sequence[str | None]], c
     """The number of answers with which two wrong first ones are the same as often as they are. In a population with
     concentration s = 1 / correlation - 1 that is (m / (K - 1) + 1) / (m + 1) with m = s (1 - accuracy)."""
     same = pairs = 0
+    given: set[str] = {record.truth for record in records}
     for record, row in zip(records, first, strict=True):
         wrong = Counter(a for a in row if a is not None and a != record.truth)
+        given.update(wrong)
         same += sum(n * (n - 1) for n in wrong.values())
         pairs += wrong.total() * (wrong.total() - 1)
-    least = 1 + len({a for row in first for a in row if a is not None} - {None}) if pairs == 0 else 2
+    others = _MANY - 1.0
     if not pairs:
-        return min(max(2, least), MOST_OPTIONS)
-    share = same / pairs
-    if correlation:
-        mass = (1 / correlation - 1) * (1 - mean)
-        others = mass / (share * (mass + 1) - 1) if share * (mass + 1) > 1 else MOST_OPTIONS
-    else:
-        others = 1 / share if share else MOST_OPTIONS
-    return int(np.clip(round(others) + 1, 2, MOST_OPTIONS))
+        others = len(given) - 1.0
+    elif correlation:
+        mass, share = (1 / correlation - 1) * (1 - mean), same / pairs
+        if share * (mass + 1) > 1:
+            others = mass / (share * (mass + 1) - 1)
+    elif same:
+        others = pairs / same
+    return int(np.clip(round(others) + 1, 2, _MANY))
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,10 +52,18 @@ def neighbours(topology: Topology, keep: Callable[[str, str], bool] | None = Non
         matrix = np.zeros((len(agents), len(agents)), np.float32)
         for i, row in enumerate(reads):
             matrix[i, row] = 1
-        return lambda said, readers, options: np.matmul(matrix[readers], _marks(said, options))
+        return lambda said, readers, options: _dense(matrix, said, readers, options)
     starts = np.concatenate(([0], np.cumsum([len(row) for row in reads])))
     columns = np.fromiter((j for row in reads for j in row), np.intp, int(starts[-1]))
     return lambda said, readers, options: _sparse(starts, columns, said, readers, options)
+
+
+def _dense(matrix: NDArray[np.float32], said: Said, readers: Ints, options: int) -> Counts:
+    """Counts by a product with the rows of a matrix."""
+    rows = matrix[readers]
+    read = np.flatnonzero(rows.any(axis=0))  # in a sequence one agent reads a few
+    counts: Counts = np.matmul(rows[:, read], _marks(said[:, read], options))
+    return counts
 
 
 def _sparse(starts: Ints, columns: Ints, said: Said, readers: Ints, options: int) -> Counts:

@@ -67,17 +67,16 @@ class Population:
                 _within(f"{name} of {str(who)[:40]}" if who else name, value, 0, 1)
         _within("correlation", self.correlation, 0, 1)
         _within("persuasion", self.persuasion, -1, 1)
+        sure: object = self.confidence
+        if sure is not None and not (isinstance(sure, (tuple, list)) and len(sure) == 2):
+            raise InputError("confidence: needs two means, that of right and that of wrong answers.")
         for value in self.confidence or ():
             _within("confidence", value, 0, 1)
-        if self.confidence is not None and len(self.confidence) != 2:
-            raise InputError("confidence: needs two means, that of right and that of wrong answers.")
-        options = self.options
-        if options is not None and (isinstance(options, bool) or options != int(options)):
-            raise InputError(f"options: must be a whole number, it is {options}.")
-        if options is not None and not 2 <= options <= MOST_OPTIONS:
-            raise InputError(f"options: must be 2 to {MOST_OPTIONS:,}, it is {options}.")
-        if self.concentration is not None and not 0 < self.concentration < math.inf:
-            raise InputError(f"concentration: must be a number above 0, it is {self.concentration}.")
+        options, counts = self.options, self.concentration
+        if options is not None and not (type(options) is int and 2 <= options <= MOST_OPTIONS):
+            raise InputError(f"options: must be 2 to {MOST_OPTIONS:,}, it is {str(options)[:40]}.")
+        if counts is not None and not (isinstance(counts, (int, float)) and 0 < counts < math.inf):
+            raise InputError(f"concentration: must be a number above 0, it is {str(counts)[:40]}.")
 
     def values(self, name: str, agents: Sequence[str]) -> Floats:
         """The numbers of `accuracy`, `conformity` or `abstention`, in the order of the agents. A group's name stands
@@ -162,9 +161,10 @@ class Population:
             yield "errors of different agents are independent"
         up, down = (np.minimum(1, conform * (1 + s)) for s in (self.persuasion, -self.persuasion))
         if conform.any():
+            rates = f"{_span(up)} if it is right and {_span(down)} if it is wrong" if self.persuasion else _span(up)
             yield (
                 "an agent takes over the plurality of the answers it has read, where that is another one and no tie, "
-                f"with probability {_span(up)} if it is right and {_span(down)} if it is wrong"
+                f"with probability {rates}"
             )
         if self.concentration is not None:
             weigh = f"{1 + self.persuasion:g} for right and {1 - self.persuasion:g} for wrong ones"

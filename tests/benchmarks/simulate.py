@@ -1,4 +1,5 @@
-"""What simulating debates takes: debates a second and memory, beside the real engine holding the same debates.
+"""What simulating debates takes: debates a second and memory, beside the real engine holding the same debates; and how
+well it predicts debates of the pocket models, fitted on half of them, on the other half.
 
 python tests/benchmarks/simulate.py [--json]
 """
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,33 @@ def held(n: int) -> list[float]:
     return [*took, before, _memory()]
 
 
+def pocket(problems_: int, seed: int) -> dict[str, Any]:
+    """Debates of the four pocket specialists, decided by plurality: fitted on one half, predicted on the other."""
+    import anyio
+
+    from agora.config import load
+    from agora.models.pocket import problems
+    from agora.simulate import fit, how_well, record_of, simulate
+
+    quick = Path(__file__).parents[2] / "examples" / "quickstart.yaml"
+    debate, _ = load(quick, ["moderator.decide=plurality"])
+    asked = problems.generate(seed, problems_)
+
+    async def hold() -> list[Any]:
+        return [await debate.answer(problem.question) for problem in asked]
+
+    verdicts = anyio.run(hold)
+    records = [record_of(verdict, problem.answer) for verdict, problem in zip(verdicts, asked, strict=True)]
+    half = problems_ // 2
+    found = fit(records[:half])
+    made = simulate(debate, found.population, n=50_000)
+    calls = statistics.fmean(verdict.usage.calls for verdict in verdicts[half:])
+    return {
+        "rounds": [asdict(check) for check in how_well(made, records[half:])], "unexplained": found.unexplained,
+        "calls_predicted": made.calls.mean, "calls_observed": calls, "population": asdict(found.population),
+    }  # fmt: skip
+
+
 def _child(function: Callable[..., Any], *args: Any) -> list[float]:
     """Figures of a fresh process: memory is measured where nothing else has been."""
     here = str(Path(__file__).parent)
@@ -87,6 +116,10 @@ CASES: list[tuple[str, int, tuple[Any, ...]]] = [
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--problems", type=int, default=400, help="debated by the pocket models, half of them fitted on"
+    )
+    parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     rows = {name: (n, _child(simulated, *args)) for name, n, args in CASES}
     rows["the engine: 5 agents, complete, 3 rounds"] = (200, _child(held, 200))
@@ -97,14 +130,21 @@ def main() -> None:
         }
         for name, (n, took) in rows.items()
     }  # fmt: skip
+    well = pocket(options.problems, options.seed)
     if options.json:
-        print(json.dumps(figures))
+        print(json.dumps({"cost": figures, "pocket": well}))
         return
     print(f"{'':46}{'debates':>9}{'seconds':>9}  {'[least, most]':16}{'debates/s':>11}{'MB before':>11}{'peak':>7}")
     for name, f in figures.items():
         spread = f"[{f['least']:.3f}, {f['most']:.3f}]"
         print(f"{name:46}{f['debates']:>9,}{f['seconds']:>9.3f}  {spread:16}{f['debates_per_second']:>11,.1f}"
               f"{f['mb_before']:>11.0f}{f['mb_peak']:>7.0f}")  # fmt: skip
+    print(f"\npocket debates: fitted on {options.problems // 2}, predicted on the others")
+    for c in well["rounds"]:
+        print(f"  vote after round {c['round']}: predicted {c['predicted']:.3f} [{c['low']:.3f}, {c['high']:.3f}], "
+              f"observed {c['observed']:.3f}: {'holds' if c['holds'] else 'does NOT hold'}")  # fmt: skip
+    print(f"  calls: predicted {well['calls_predicted']:.2f}, observed {well['calls_observed']:.2f}; changes of answer "
+          f"that the population cannot make: {well['unexplained']:.0%}")  # fmt: skip
 
 
 if __name__ == "__main__":

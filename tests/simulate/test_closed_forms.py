@@ -11,6 +11,7 @@ import pytest
 
 from agora import Agent, Debate, Moderator, Protocol, ScriptedModel, View
 from agora.answers import Choice
+from agora.errors import InputError
 from agora.records import Answer, Reply, Turn
 from agora.simulate import Population, Share, Simulation, simulate
 from agora.simulate.result import _quantile
@@ -228,3 +229,26 @@ def test_intervals() -> None:
     assert (_quantile(0.0, 5, 0.5), _quantile(1.0, 5, 0.5)) == (0.0, 1.0)
     low, high = simulate(debate(), Population(0.6), n=N).over(100)[0]
     assert 0.55 < low < 0.62 < 0.72 < high < 0.79
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"accuracy": "high"}, {"accuracy": True}, {"accuracy": {"a": 2}}, {"accuracy": math.nan}, {"correlation": -0.1},
+        {"conformity": {"*": "x"}}, {"persuasion": 1.01}, {"abstention": None}, {"options": 2.5}, {"options": "x"},
+        {"options": True}, {"concentration": "x"}, {"concentration": math.nan}, {"confidence": 0.5},
+        {"confidence": (0.5,)}, {"confidence": (0.5, math.nan)},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_no_population(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        Population(**wrong)
+
+
+def test_too_much_for_memory() -> None:
+    with pytest.raises(InputError, match="too many for memory"):
+        simulate(debate(stop=rounds(9999)), n=20_000)
+    many = Debate([Agent(f"a{i}", ScriptedModel("x")) for i in range(21_000)], answer="number", topology="isolated")
+    with pytest.raises(InputError, match="21,000 agents with 1000 possible answers"):
+        simulate(many, Population(options=1000), n=1)
