@@ -22,10 +22,10 @@ _PER = "NUMBER | AGENT=NUMBER,..."
 @click.option("-q", "--question", help="A typical question, to count tokens; default: the file's.")
 @click.option("--accuracy", metavar=_PER, default="0.6", show_default=True, help="How often first answers are right.")
 @click.option("--correlation", type=float, default=0.0, help="Of the errors of two agents on one question, 0 to 1.")
+@click.option("--conformity", metavar=_PER, default="0", help="How often what was read most is taken over.")
 @click.option(
-    "--conformity", metavar=_PER, default="0", help="How often another plurality that was read is taken over."
+    "--persuasion", type=float, default=0.0, help="-1 to 1: right answers so much more often, wrong ones less."
 )
-@click.option("--persuasion", type=float, default=0.0, help="-1 to 1: right pluralities so much more, wrong ones less.")
 @click.option("--abstention", metavar=_PER, default="0", help="How often a turn gives no answer that can be read.")
 @click.option("--options", type=int, help="Number of possible answers; default: those of a choice or yes-no, else 4.")
 @click.option("--concentration", type=float, help="Answers are drawn anew from Dirichlet beliefs of so many counts.")
@@ -56,8 +56,8 @@ def simulate(
 ) -> None:
     """Predict the debate in FILE with simulated agents: accuracy by round, calls, cost. Nothing is sent.
 
-    Agents are right with their accuracy, and take over the plurality of what they have read, where it is another
-    answer, with their conformity. All that is taken for granted stands under the result.
+    Agents are right with their accuracy, and take over what they have read most often, where it is another answer,
+    with their conformity. All that is taken for granted stands under the result.
     """
     from agora import config
     from agora.errors import InputError

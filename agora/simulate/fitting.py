@@ -62,9 +62,10 @@ class Fitted:
         population: of agents that keep their answers or conform.
         debates: how many were looked at.
         cases: what the estimates stand on: so many first answers ('accuracy'), pairs of them ('correlation'), turns
-            that had read a plurality other than their own, a 'right' or a 'wrong' one, and turns ('abstention').
-        unexplained: share of the later answers that are neither the agent's own nor the plurality it had read. Agents
-            of this kind give none, so that where it is large the population describes the debates badly.
+            whose agents held none of the answers most read, among these a 'right' one or a 'wrong' one, and turns
+            ('abstention').
+        unexplained: share of the later answers that are neither the agent's own nor one most read in place of it.
+            Agents of this kind give none, so that where it is large the population describes the debates badly.
     """
 
     population: Population
@@ -78,8 +79,8 @@ def fit(records: Iterable[Record], *, options: int | None = None) -> Fitted:
 
     Accuracy: of each agent, the share of its first answers, before it has read anybody, that are right. Correlation: by
     moments, the covariances of all pairs' errors over the greatest that their accuracies allow. Conformity and
-    persuasion: how often a right and how often a wrong plurality of what was read, other than one's own answer, was
-    taken over. Options: from how often two wrong first answers are the same, at most 100.
+    persuasion: from how often right and wrong answers that were read most often were taken over, by maximum likelihood.
+    Options: from how often two wrong first answers are the same, at most 100.
 
     Args:
         records: at least one.
@@ -107,14 +108,9 @@ def fit(records: Iterable[Record], *, options: int | None = None) -> Fitted:
     turns = [case for record in kept for case in _turns(record)]
     silent = sum(case.new is None for case in turns)
     later = [case for case in turns if case.read and case.held is not None and case.new is not None]
-    rates, cases = [], {}
-    for kind in (True, False):
-        met = [case for case in later if case.lead not in (None, case.held) and (case.lead == case.truth) is kind]
-        rates.append(sum(case.new == case.lead for case in met) / len(met) if met else None)
-        cases["right" if kind else "wrong"] = len(met)
-    up = rates[0] if rates[0] is not None else rates[1] or 0.0
-    down = rates[1] if rates[1] is not None else up
-    odd = sum(case.new not in (case.held, case.lead) for case in later)
+    met = [case for case in later if case.leads and case.held not in case.leads]
+    up, down = _taken_over(met)
+    odd = sum(case.new != case.held and (case.held in case.leads or case.new not in case.leads) for case in later)
     population = Population(
         accuracy={name: float(p) for name, p in zip(names, skill, strict=True)},
         correlation=correlation,
@@ -123,7 +119,10 @@ def fit(records: Iterable[Record], *, options: int | None = None) -> Fitted:
         abstention=silent / len(turns),
         options=options or _options(kept, first, correlation, float(skill.mean())),
     )
-    cases |= {"accuracy": int(there.sum()), "correlation": pairs, "abstention": len(turns)}
+    cases = {
+        "accuracy": int(there.sum()), "correlation": pairs, "right": sum(case.truth in case.leads for case in met),
+        "wrong": sum(bool(case.leads - {case.truth}) for case in met), "abstention": len(turns),
+    }  # fmt: skip
     return Fitted(population, len(kept), cases, odd / len(later) if later else 0.0)
 
 
@@ -175,11 +174,11 @@ def _options(records: Sequence[Record], first: Sequence[Sequence[str | None]], c
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """One answer: what was held, what had been read, its plurality, and what was said."""
+    """One answer: what was held, whether somebody had been read, the answers most read, and what was said."""
 
     held: str | None
     read: bool
-    lead: str | None
+    leads: frozenset[str]
     new: str | None
     truth: str
 
@@ -192,11 +191,43 @@ def _turns(record: Record) -> Iterator[_Case]:
         for name, new in answers.items():
             heard = [record.answers[when].get(who) for who, when in reads.get(name, ()) if who != name]
             if name not in before or heard:
-                counts = Counter(a for a in heard if a is not None).most_common(2)
-                clear = counts and (len(counts) == 1 or counts[0][1] > counts[1][1])
-                yield _Case(before.get(name), bool(heard), counts[0][0] if clear else None, new, record.truth)
+                counts = Counter(a for a in heard if a is not None)
+                leads = frozenset(a for a, n in counts.items() if n == max(counts.values()))
+                yield _Case(before.get(name), bool(heard), leads, new, record.truth)
             if new is not None or name not in held:
                 held[name] = new
+
+
+def _taken_over(cases: Sequence[_Case]) -> tuple[float, float]:
+    """How often a right and how often a wrong answer in the lead is taken over: a = conformity * (1 + persuasion) and
+    b = conformity * (1 - persuasion), by maximum likelihood. With one in the lead these are plain shares. Of a right
+    and m wrong ones, the right one is chosen with probability a / (a + m b) and then taken over with a."""
+    kinds: dict[tuple[int, int], list[int]] = {}
+    for case in cases:
+        wrong = case.leads - {case.truth}
+        found = kinds.setdefault((len(case.leads) - len(wrong), len(wrong)), [0, 0, 0])
+        found[0 if case.new == case.truth and case.new in case.leads else 1 if case.new in wrong else 2] += 1
+    if not kinds:
+        return 0.0, 0.0
+    a, b, width = np.array([0.5]), np.array([0.5]), 0.5
+    while width > 1e-7:  # ever finer around the best so far
+        around = np.linspace(-width, width, 41)
+        one, two = np.meshgrid(np.clip(a + around, 0, 1), np.clip(b + around, 0, 1), indexing="ij")
+        likelihood = sum(_likelihood(one, two, *kind, *found) for kind, found in kinds.items())
+        best = np.unravel_index(int(np.argmax(likelihood)), one.shape)
+        a, b, width = one[best], two[best], width / 8
+    up, down = float(a), float(b)
+    seen = [any(kind[side] for kind in kinds) for side in (0, 1)]
+    return (up if seen[0] else down), (down if seen[1] else up)
+
+
+def _likelihood(a: Floats, b: Floats, right: int, wrong: int, to_right: int, to_wrong: int, kept: int) -> Floats:
+    """The logarithm of the probability of what was done, where so many right and wrong answers were in the lead."""
+    tiny = 1e-12
+    whole = np.maximum(right * a + wrong * b, tiny)
+    first, second = right * a * a / whole, wrong * b * b / whole
+    chances = ((to_right, first), (to_wrong, second), (kept, 1 - first - second))
+    return np.asarray(sum(n * np.log(np.maximum(p, tiny)) for n, p in chances if n), float) + np.zeros_like(a)
 
 
 @dataclass(frozen=True, slots=True)

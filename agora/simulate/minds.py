@@ -101,21 +101,28 @@ class Minds:
 
     def _grown(self, who: Ints, heard: Counts, own: bool) -> Floats:
         """Beliefs after what was read."""
-        options, s = self.beliefs.shape[2], self.population.persuasion
-        worth = np.full(options, 1 - s)
-        worth[0] = 1 + s
+        options, worth = self.beliefs.shape[2], self._worth()
         grown: Floats = self.beliefs[:, who] + heard * worth
         if own:
             grown += (self.said[:, who][..., None] == np.arange(options)) * worth
         return grown
 
+    def _worth(self) -> Floats:
+        """What reading each answer counts."""
+        worth = np.full(self.beliefs.shape[2], 1 - self.population.persuasion)
+        worth[0] = 1 + self.population.persuasion
+        return worth
+
     def _conform(self, says: Said, who: Ints, heard: Counts, draw: np.random.Generator) -> Said:
         """What is said after the plurality of what was read has had its effect."""
-        most, lead = heard.max(axis=-1), heard.argmax(axis=-1)
-        clear = (most > 0) & ((heard == most[..., None]).sum(axis=-1) == 1)
-        s, conformity = self.population.persuasion, self.conformity[who]
-        moved = draw.random(says.shape) < np.where(lead == 0, conformity * (1 + s), conformity * (1 - s))
-        taken: Said = np.where(clear & moved, lead, says).astype(np.int16)
+        most = heard.max(axis=-1, keepdims=True)
+        leads = (heard == most) & (most > 0)
+        other = leads.any(axis=-1) & ~np.take_along_axis(leads, says[..., None].astype(np.intp), axis=-1)[..., 0]
+        if not other.any():
+            return says
+        worth, conformity = self._worth(), self.conformity[who]
+        lead = _one_of(leads * np.maximum(worth, 1e-12), draw)  # of one alone, that one, whatever it is worth
+        taken: Said = np.where(other & (draw.random(says.shape) < conformity * worth[lead]), lead, says)
         return taken
 
 

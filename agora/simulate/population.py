@@ -26,9 +26,9 @@ class Population:
     """What the agents of a simulated debate are like. The right answer is one of `options`.
 
     First, an agent is right with probability `accuracy`, else it gives a wrong answer. Later, it keeps its answer, but
-    takes over the plurality of the answers it has read, where that is another one and no tie, with probability
-    `conformity`. With a `concentration` c it does not keep its answer, but draws each from beliefs, a Dirichlet
-    distribution that begins with c pseudo-counts and grows by one for each answer read (Choi et al. 2025,
+    where it holds none of those that it has read most often, it takes over the plurality, one of several by chance,
+    with probability `conformity`. With a `concentration` c it does not keep its answer, but draws each from beliefs, a
+    Dirichlet distribution that begins with c pseudo-counts and grows by one for each answer read (Choi et al. 2025,
     arXiv:2508.17536; its own last answer is read too where the protocol's view shows it); conformity comes after that.
 
     Attributes:
@@ -39,7 +39,8 @@ class Population:
             go together as well.
         conformity: see above; one number, or by agent.
         persuasion: -1 to 1, an asymmetry s: right answers are taken over with probability conformity * (1 + s), held to
-            at most 1, wrong ones with conformity * (1 - s); they add 1 + s and 1 - s to beliefs.
+            at most 1, wrong ones with conformity * (1 - s); of several in the lead, they are chosen in the proportion
+            of 1 + s to 1 - s, and they add as much to beliefs.
         abstention: probability that a turn gives no answer that can be read; the agent still holds one. One number, or
             by agent.
         options: the number of possible answers; None: those of the debate's choice or yes-no, else 4.
@@ -163,8 +164,8 @@ class Population:
         if conform.any():
             rates = f"{_span(up)} if it is right and {_span(down)} if it is wrong" if self.persuasion else _span(up)
             yield (
-                "an agent takes over the plurality of the answers it has read, where that is another one and no tie, "
-                f"with probability {rates}"
+                "an agent takes over the answer it has read most often (of several one by chance), unless it holds one "
+                f"of these, with probability {rates}"
             )
         if self.concentration is not None:
             weigh = f"{1 + self.persuasion:g} for right and {1 - self.persuasion:g} for wrong ones"

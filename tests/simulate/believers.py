@@ -75,11 +75,12 @@ class Believers:
         held = self.held.get((question, name))
         if held is None or self.people.concentration is not None:
             held = draws.choices(range(self.options), weights)[0]
-        top = Counter(read).most_common(2)
-        if top and (len(top) == 1 or top[0][1] > top[1][1]):
-            conformity = self.values["conformity"][name]
-            if draws.random() < conformity * ((1 - s) if top[0][0] else (1 + s)):
-                held = top[0][0]
+        counts = Counter(read)
+        leads = [answer for answer in counts if counts[answer] == max(counts.values())]
+        if leads and held not in leads:
+            lead = draws.choices(leads, [1 - s if answer else 1 + s for answer in leads])[0]
+            if draws.random() < self.values["conformity"][name] * (1 - s if lead else 1 + s):
+                held = lead
         self.held[question, name] = held
         silent = draws.random() < self.values["abstention"][name]
         means = self.people.confidence or (0.8, 0.8)

@@ -175,6 +175,29 @@ def test_two_who_may_take_over_the_other_answer() -> None:
     near(made.undecided, differ * (up * down + (1 - up) * (1 - down)))  # both move, or neither
 
 
+def test_of_several_that_are_read_most_often_one_is_taken_over() -> None:
+    """Three agents, three answers, one round, by enumeration: who reads two different answers other than its own chooses
+    among them, a right one 1 + s to 1 - s."""
+    p, k, s = 0.4, 0.5, 0.6
+    chance, exact = [p, (1 - p) / 2, (1 - p) / 2], [0.0, 0.0]
+    for row in itertools.product(range(3), repeat=3):
+        weight = math.prod(chance[a] for a in row)
+        for i, own in enumerate(row):
+            leads = {row[j] for j in range(3) if j != i}
+            if own in leads:  # one of a tie, or what both say
+                gained = float(own == 0)
+            else:
+                worth = {a: 1 - s if a else 1 + s for a in leads}
+                moves = {a: worth[a] / sum(worth.values()) * k * worth[a] for a in leads}
+                gained = moves.get(0, 0.0) + (1 - sum(moves.values())) * (own == 0)
+            exact[0], exact[1] = exact[0] + weight * (own == 0) / 3, exact[1] + weight * gained / 3
+    assert exact[0] == pytest.approx(p)
+    made = simulate(debate(3, 3, rounds(1)), Population(p, conformity=k, persuasion=s), n=N)
+    single = made.single_by_round[1]
+    assert single.mean == pytest.approx(exact[1], abs=4.5 * single.error)
+    assert exact[1] > p + 0.05
+
+
 def same(a: Simulation, b: Simulation) -> None:
     assert a.by_round == b.by_round
     assert a.single_by_round == b.single_by_round
