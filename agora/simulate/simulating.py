@@ -39,7 +39,7 @@ def simulate(
 ) -> Simulation:
     """Predict a debate before anything is paid for: it is held many times by simulated agents, by the same protocol.
 
-    Not in an event loop that runs already: see `simulated`.
+    In a notebook or an async function: `await simulated(...)`.
 
     Args:
         debate: the debate; its models are not asked.
@@ -51,9 +51,18 @@ def simulate(
 
     Raises:
         InputError: if an argument is wrong, or the outcome of the debate cannot be right or wrong.
+        RuntimeError: inside a running event loop.
     """
+    import asyncio
+
     import anyio
 
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    else:
+        raise RuntimeError("an event loop is running here: use `await simulated(...)` instead of `simulate`.")
     return anyio.run(lambda: simulated(debate, population, n=n, seed=seed, question=question, latency=latency))
 
 

@@ -17,10 +17,10 @@ from agora.simulate import Population
 from agora.text.debate import Debate
 
 
-def debate_of(text: str) -> Debate:
-    """Five agents who answer 0, 1 or 2; 0 is right. Their own answers are hidden from them."""
+def debate_of(text: str, options: int = 3) -> Debate:
+    """Five agents who answer 0, 1, ...; 0 is right. Their own answers are hidden from them."""
     lines = "models: {m: {scripted: ['Answer: 0']}}\nagents: {a: m, b: m, c: m, d: m, e: m}\n"
-    lines += "answer: {choice: ['0', '1', '2']}\n"
+    lines += f"answer: {{choice: {[str(k) for k in range(options)]}}}\n"
     if "protocol:" not in text:
         text += "\nprotocol: {view: {own: hidden}}"
     else:

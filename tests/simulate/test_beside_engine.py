@@ -111,6 +111,28 @@ def test_the_engine_and_the_simulation_agree(name: str) -> None:
                   f"vote {check.round}")  # fmt: skip
 
 
+SURE = [name for name in CASES if name not in ("sure votes", "known skill, capped", "prune")]
+
+
+@pytest.mark.parametrize("right", ["a", "bd", "ace", "e"])
+@pytest.mark.parametrize("name", SURE)
+def test_certain_agents_do_exactly_the_same(name: str, right: str) -> None:
+    """Some always begin right, the others wrong, and all follow those they read: nothing is left to chance, so that
+    each round shows who has read whom and when."""
+    debate = debate_of(CASES[name][0], options=2)
+    people = Population({**dict.fromkeys(right, 1.0), "*": 0.0}, conformity=1.0)
+    (verdict,) = Believers(debate, people).hold(1)
+    made = simulate(debate, people, n=3)
+    for index, single in enumerate(made.single_by_round):
+        answers = verdict.rounds[min(index, len(verdict.rounds) - 1)].answers.values()
+        if index or len(verdict.rounds) > 1 or not debate.protocol.closing:
+            assert single.mean == pytest.approx(statistics.fmean(a == "0" for a in answers)), index
+    assert (made.calls.low, made.calls.high) == (verdict.usage.calls, verdict.usage.calls)
+    assert made.rounds.mean == len(verdict.rounds) - 1
+    assert made.accuracy.mean == (verdict.answer == "0")
+    assert made.undecided.mean == (verdict.answer is None)
+
+
 def test_what_is_told_apart() -> None:
     """The control: with another correlation, conformity or graph, the same checks fail."""
     debate = debate_of("moderator: {stop: unanimous | rounds(3)}")

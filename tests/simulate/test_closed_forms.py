@@ -176,8 +176,8 @@ def test_two_who_may_take_over_the_other_answer() -> None:
 
 
 def test_of_several_that_are_read_most_often_one_is_taken_over() -> None:
-    """Three agents, three answers, one round, by enumeration: who reads two different answers other than its own chooses
-    among them, a right one 1 + s to 1 - s."""
+    """Three agents, three answers, one round, by enumeration: who reads two different answers other than its own
+    chooses among them, a right one 1 + s to 1 - s."""
     p, k, s = 0.4, 0.5, 0.6
     chance, exact = [p, (1 - p) / 2, (1 - p) / 2], [0.0, 0.0]
     for row in itertools.product(range(3), repeat=3):

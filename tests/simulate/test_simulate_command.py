@@ -197,3 +197,11 @@ def test_in_a_running_loop(anyio_backend: str) -> None:
         return (await simulated(five(rounds(1)), n=10)).calls.mean
 
     assert anyio.run(go, backend=anyio_backend) == 10
+
+
+def test_in_a_notebook_it_says_what_to_use() -> None:
+    async def go() -> None:
+        simulate(five(rounds(1)), n=10)
+
+    with pytest.raises(RuntimeError, match="await simulated"):
+        anyio.run(go)
