@@ -25,6 +25,10 @@ CASES: dict[str, tuple[str, Population]] = {
         "topology: ring\nprotocol: {schedule: {kind: sequential, order: shuffled}}\nmoderator: {stop: rounds(2)}",
         _PEOPLE,
     ),
+    "shuffled relay": (
+        "topology: relay\nprotocol: {schedule: {kind: sequential, order: shuffled}}\nmoderator: {stop: rounds(3)}",
+        _PEOPLE,
+    ),
     "layered": ("topology: {layered: {}}\nprotocol: {schedule: layered}\nmoderator: {stop: rounds(0)}", _PEOPLE),
     "chain of layers, twice": ("topology: chain\nprotocol: {schedule: layered}\nmoderator: {stop: rounds(1)}", _PEOPLE),
     "beliefs": (
@@ -37,6 +41,10 @@ CASES: dict[str, tuple[str, Population]] = {
         Population({"a": 0.9, "b": 0.3, "*": 0.5}, conformity={"a": 0.1, "*": 0.9}, abstention={"e": 0.4, "*": 0.0}),
     ),
     "freeze": ("protocol: {gates: {freeze: majority}}\nmoderator: {stop: unanimous | rounds(3)}", _PEOPLE),
+    "freeze, four of five": (
+        "protocol: {gates: {freeze: majority}, opening: [{answer: {who: [a, b, c, d]}}], "
+        "phases: [{revise: {who: [a, b, c, d]}}]}\nmoderator: {stop: rounds(2)}", _PEOPLE,
+    ),
     "follow": ("protocol: {gates: {follow: 0.4}}\nmoderator: {stop: rounds(1)}", _PEOPLE),
     "drop what is known": ("protocol: {gates: {drop: known}}\nmoderator: {stop: rounds(3)}", _PEOPLE),
     "skip": ("protocol: {gates: {skip: agreement(0.6)}}\nmoderator: {stop: unanimous | rounds(3)}", _PEOPLE),
@@ -53,7 +61,7 @@ CASES: dict[str, tuple[str, Population]] = {
         "protocol: {closing: [{revise: {name: last, who: [a], reads: all, unless: unanimous}}]}\nvoters: [a]\n"
         "moderator: {stop: unanimous | rounds(1)}", _PEOPLE,
     ),
-    "graphs by round": ("topology: {rounds: [ring, star, isolated]}\nmoderator: {stop: rounds(4)}", _PEOPLE),
+    "graphs by round": ("topology: {rounds: [relay, isolated, star]}\nmoderator: {stop: rounds(4)}", _PEOPLE),
     "late edges": (
         "topology: {edges: [[a, b, {delay: 1}], [b, c], [c, d, {delay: 2}], [d, a], [e, a, {delay: 1}], [a, e]]}\n"
         "moderator: {stop: rounds(4)}", _PEOPLE,
