@@ -18,6 +18,7 @@ from agora.cli.presets import init, presets
 from agora.cli.route import route
 from agora.cli.runs import export, runs, show
 from agora.cli.serve import mcp, serve
+from agora.cli.simulate import simulate
 from agora.cli.views import clean
 
 
@@ -28,7 +29,8 @@ def agora() -> None:
 
 
 for command in (
-    run, ask, check, evaluate, route, merge, graph, presets, init, runs, show, export, models, schema, serve, mcp
+    run, ask, check, evaluate, simulate, route, merge, graph, presets, init, runs, show, export, models, schema,
+    serve, mcp,
 ):  # fmt: skip
     agora.add_command(command)
 
