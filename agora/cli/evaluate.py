@@ -352,19 +352,31 @@ def _wrapped(text: str) -> str:
     return textwrap.fill(text, _wide(), initial_indent="  ", subsequent_indent="    ")
 
 
+def stored_results(path: Path) -> Results:
+    """An evaluation that was written with --out.
+
+    Args:
+        path: its folder, or the results.json in it.
+
+    Raises:
+        InputError: if there is none.
+    """
+    from agora.errors import InputError
+    from agora.evaluate import load_results
+
+    file = path / "results.json" if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(f"{path} holds no evaluation.", hint="Write one with `agora eval ... --out DIR`.")
+    return load_results(file)
+
+
 def _compared(a: Path, b: Path, as_json: bool) -> None:
     """Two stored evaluations on the items that both have."""
-    from agora.errors import InputError
-    from agora.evaluate import against, load_results
+    from agora.evaluate import against
     from agora.evaluate.analysis import plain
     from agora.evaluate.table import against_grids
 
-    found = []
-    for path in (a, b):
-        file = path / "results.json" if path.is_dir() else path
-        if not file.is_file():
-            raise InputError(f"{path} holds no evaluation.", hint="Write one with `agora eval ... --out DIR`.")
-        found.append(load_results(file))
+    found = [stored_results(path) for path in (a, b)]
     names = (a.name or str(a), b.name or str(b))
     made = against(found[0], found[1], names if names[0] != names[1] else (str(a), str(b)))
     if as_json:

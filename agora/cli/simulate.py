@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,8 @@ from agora.cli import views
 from agora.cli.options import JSON, SET, question_of
 
 if TYPE_CHECKING:
-    from agora.simulate import Simulation, Spread
+    from agora.simulate import Check, Population, Simulation, Spread
+    from agora.text.debate import Debate
 
 _PER = "NUMBER | AGENT=NUMBER,..."
 
@@ -31,6 +34,9 @@ _PER = "NUMBER | AGENT=NUMBER,..."
 @click.option("--concentration", type=float, help="Answers are drawn anew from Dirichlet beliefs of so many counts.")
 @click.option("--confidence", metavar="RIGHT,WRONG", help="Mean confidences of right and wrong answers; default: 0.8.")
 @click.option("--latency", type=float, help="Seconds a call takes, to predict how long a debate takes.")
+@click.option(
+    "--from", "stored", type=click.Path(path_type=Path), help="An evaluation's folder: the agents are fitted to it."
+)
 @click.option("-n", "count", type=int, default=10_000, show_default=True, help="Debates to simulate.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="A .svg of the accuracy by round.")
@@ -48,6 +54,7 @@ def simulate(
     concentration: float | None,
     confidence: str | None,
     latency: float | None,
+    stored: Path | None,
     count: int,
     seed: int,
     out: Path | None,
@@ -68,24 +75,74 @@ def simulate(
         raise InputError(f"{out}: a picture is a .svg.", hint="Give -o one of these.")
     missing: list[str] = []
     debate, given = config.load(file, settings, lenient=True, missing=missing)
-    people = Population(
+    asked = question_of(question) if question is not None else given
+    fitted = _fitted(stored, debate, file, seed) if stored is not None else None
+    people = fitted.whole if fitted is not None else Population(
         _per(accuracy, "accuracy"), correlation, _per(conformity, "conformity"), persuasion,
         _per(abstention, "abstention"), options, concentration, _pair(confidence),
     )  # fmt: skip
-    asked = question_of(question) if question is not None else given
     made = predict(debate, people, n=count, seed=seed, question=asked, latency=latency)
     if out is not None:
         _draw(made, out)
     if as_json:
-        print(json.dumps(made.plain()))
+        checks = {"checks": [asdict(check) for check in fitted.checks]} if fitted is not None else {}
+        print(json.dumps({**made.plain(), **checks}))
         return
     plural = "s" * (made.debates != 1)
     click.echo(f"{file}: {made.debates:,} debate{plural} of {len(debate.agents):,} simulated agents, seed {seed}")
     _print(made)
+    if fitted is not None:
+        _told(fitted)
     for note in missing:
         click.echo(f"  unknown   {views.short(note, 300)}")
     if out is not None:
         click.echo(f"  picture   {out}")
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """A population fitted to an evaluation, and how well one fitted to a half of it, by seed, predicts the other."""
+
+    whole: Population
+    half: int
+    unexplained: float
+    checks: list[Check]
+
+
+def _fitted(stored: Path, debate: Debate, file: Path, seed: int) -> _Fit:
+    from agora.cli.evaluate import stored_results
+    from agora.errors import InputError
+    from agora.simulate import fit, how_well, records_of
+    from agora.simulate import simulate as predict
+
+    results = stored_results(stored)
+    names = {debate.name, file.stem}
+    found = [c for c in results.debates if c.name in names] or list(results.debates)
+    if len(found) != 1:
+        told = ", ".join(c.name for c in found[:5])
+        raise InputError(f"{stored}: there are {len(found)} debates ({told}), and none is called '{file.stem}'.")
+    records = records_of(found[0])
+    if len(records) < 20:
+        raise InputError(f"{stored}: {len(records)} items are too few to fit agents to.", hint="Evaluate 20 or more.")
+    strangers = {name for record in records for name in record.answers[0]} - {agent.name for agent in debate.agents}
+    if strangers:
+        raise InputError(f"{stored}: '{sorted(strangers)[0]}' is no agent of {file}.")
+    random.Random(seed).shuffle(records)
+    halves = records[::2], records[1::2]
+    checks = how_well(predict(debate, fit(halves[0]).population, n=4_000, seed=seed), halves[1])
+    made = fit(records)
+    return _Fit(made.population, len(halves[1]), made.unexplained, checks)
+
+
+def _told(fitted: _Fit) -> None:
+    rows = [("fitted to one half of the items", "predicted", "95% of evaluations", "the other half")]
+    for check in fitted.checks:
+        told = f"{check.observed:.3f}{'' if check.holds else ', MISSED'}"
+        rows.append(
+            (f"vote after round {check.round}", f"{check.predicted:.3f}", f"[{check.low:.3f}, {check.high:.3f}]", told)
+        )
+    _columns(rows)
+    click.echo(f"  of the later answers {fitted.unexplained:.1%} are of a kind that simulated agents never give")
 
 
 def _per(text: str, name: str) -> float | dict[str, float]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from agora.simulate.fitting import Check, Fitted, Record, fit, how_well, record_of
+from agora.simulate.fitting import Check, Fitted, Record, fit, how_well, record_of, records_of
 from agora.simulate.population import Population
 from agora.simulate.result import Share, Simulation, Spread
 from agora.simulate.simulating import simulate, simulated
 
 __all__ = [
     "Check", "Fitted", "Population", "Record", "Share", "Simulation", "Spread", "fit", "how_well", "record_of",
-    "simulate", "simulated",
+    "records_of", "simulate", "simulated",
 ]  # fmt: skip

@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from agora.errors import InputError
+from agora.evaluate.records import RIGHT, Contestant
 from agora.records import Verdict
 from agora.simulate.population import Floats, Population
 from agora.simulate.result import Simulation
 from agora.text.votes import settle
 
 _MANY = 100  # options: where there are more, wrong answers are hardly ever the same
+
+_RIGHT = "\0right"  # no answer that can be read
 
 Read = tuple[str, int]  # whose answer of which round
 
@@ -28,11 +31,15 @@ class Record:
             kept its answer has it again; absent voices are left out.
         truth: the right answer, canonical.
         reads: of each round: whose answers each agent had read when it gave its own, and of which round.
+        sure: of first answers: whether they are right, and how confident the agent was, 0 to 1.
+        voted: where it is known, whether the debate's own decision was right on round 0 and in the end.
     """
 
     answers: Sequence[Mapping[str, str | None]]
     truth: str
     reads: Sequence[Mapping[str, Sequence[Read]]]
+    sure: Sequence[tuple[bool, float]] = ()
+    voted: tuple[bool, bool] | None = None
 
     def __post_init__(self) -> None:
         if not self.answers or len(self.answers) != len(self.reads):
@@ -52,6 +59,33 @@ def record_of(verdict: Verdict, truth: str) -> Record:
         answers.append({name: turn.value for name, turn in present.items()})
         reads.append({name: tuple((who, when) for who, when, _ in turn.reads) for name, turn in present.items()})
     return Record(answers, truth, reads)
+
+
+def records_of(contestant: Contestant) -> list[Record]:
+    """The records of a debate that was evaluated: all of its rows in which somebody answered. Right answers count as
+    one, however they are written.
+
+    Args:
+        contestant: a debate of an evaluation whose scorer scores every agent's answer (it asks no model).
+
+    Raises:
+        InputError: if its agents' answers were not scored.
+    """
+    records = []
+    for row in contestant.rows:
+        rounds = row.by_round()
+        if any(said.score is None for said in row.said):
+            raise InputError(
+                f"{contestant.name}: its agents' answers were not scored, so nothing can be fitted to them."
+            )
+        if rounds and any(said.answer is not None for said in rounds[0].values()):
+            spoke = [{name: said for name, said in round.items() if said.status != "absent"} for round in rounds]
+            answers = [{name: _RIGHT if said.right else said.answer for name, said in r.items()} for r in spoke]
+            sure = [(s.right, s.confidence) for s in rounds[0].values() if s.confidence is not None]
+            reads = [{name: said.read for name, said in r.items()} for r in spoke]
+            voted = ((row.initial_score or 0.0) > RIGHT, row.right)
+            records.append(Record(answers, _RIGHT, reads, sure, voted))
+    return records
 
 
 @dataclass(frozen=True)
@@ -80,7 +114,7 @@ def fit(records: Iterable[Record], *, options: int | None = None) -> Fitted:
     Accuracy: of each agent, the share of its first answers, before it has read anybody, that are right. Correlation: by
     moments, the covariances of all pairs' errors over the greatest that their accuracies allow. Conformity and
     persuasion: from how often right and wrong answers that were read most often were taken over, by maximum likelihood.
-    Options: from how often two wrong first answers are the same, at most 100.
+    Options: from how often two wrong first answers are the same, at most 100. Confidences: means.
 
     Args:
         records: at least one.
@@ -118,6 +152,7 @@ def fit(records: Iterable[Record], *, options: int | None = None) -> Fitted:
         persuasion=(up - down) / (up + down) if up + down else 0.0,
         abstention=silent / len(turns),
         options=options or _options(kept, first, correlation, float(skill.mean())),
+        confidence=_confidence(kept),
     )
     cases = {
         "accuracy": int(there.sum()), "correlation": pairs, "right": sum(case.truth in case.leads for case in met),
@@ -148,6 +183,13 @@ def _correlation(right: Floats, there: np.ndarray, skill: Floats) -> float:
         return 0.0
     found = float((off.sum(axis=1) ** 2 - (off**2).sum(axis=1)).sum())
     return float(np.clip(found / most * n / (n - 1), 0.0, 1.0))
+
+
+def _confidence(records: Sequence[Record]) -> tuple[float, float] | None:
+    """Mean confidences of right and of wrong first answers, where there are any of both."""
+    found = {side: [p for record in records for right, p in record.sure if right is side] for side in (True, False)}
+    means = [float(np.mean(found[side])) for side in (True, False) if found[side]]
+    return (means[0], means[1]) if len(means) == 2 else None
 
 
 def _options(records: Sequence[Record], first: Sequence[Sequence[str | None]], correlation: float, mean: float) -> int:
@@ -239,7 +281,8 @@ class Check:
         predicted: by the simulation.
         low: where 95% of evaluations on so many questions would begin to lie.
         high: and end.
-        observed: by the plurality of the voters, ties by the first answers, over all debates.
+        observed: over all debates, by their own decision where that is known, else by the plurality of the voters, ties
+            by the first answers.
         holds: whether it lies there.
     """
 
@@ -253,6 +296,7 @@ class Check:
 
 def how_well(predicted: Simulation, observed: Iterable[Record]) -> list[Check]:
     """Whether a prediction holds what was observed, by round. Debates that ended earlier count with their last round.
+    Where only their decisions are known, these are round 0 and the last.
 
     Args:
         predicted: of the debate.
@@ -265,8 +309,15 @@ def how_well(predicted: Simulation, observed: Iterable[Record]) -> list[Check]:
     if not records:
         raise InputError("how_well: there are no recorded debates to compare with.")
     checks = []
+    known = all(record.voted is not None for record in records)
+    last = len(predicted.by_round) - 1
     for index, (low, high) in enumerate(predicted.over(len(records))):
-        right = sum(_voted(record, min(index, len(record.answers) - 1), predicted.voters) for record in records)
+        if known and 0 < index < last:
+            continue
+        if known:
+            right = sum(record.voted[index > 0] for record in records if record.voted is not None)
+        else:
+            right = sum(_voted(record, min(index, len(record.answers) - 1), predicted.voters) for record in records)
         share, mean = right / len(records), predicted.by_round[index].mean
         checks.append(Check(index, mean, low, high, share, low - 1e-9 <= share <= high + 1e-9))
     return checks
