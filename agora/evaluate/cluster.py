@@ -1,0 +1,386 @@
+"""Workers of a Ray cluster as the engine of an evaluation, whose journal and budget stay in this process."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from agora import calls
+from agora.budget import Budget, Meter
+from agora.errors import AgoraError, BudgetError, InputError, MissingError, ServerError
+from agora.evaluate.engines import Form, Local
+from agora.evaluate.records import Item
+from agora.evaluate.worker import Job, Letter, Outcome, Spent, Worker
+from agora.journal import Journal, Recorder, versions
+from agora.model import Settings
+from agora.records import Usage, Verdict
+from agora.text.debate import Debate
+
+if TYPE_CHECKING:
+    from agora.store import Row
+
+START = 120.0  # seconds to wait for a worker where there is none
+GRACE = 10.0  # seconds that workers have to tell what was answered, at the end
+LOST = 3  # workers that one item may take with it
+SPARES = 4  # of a limited budget a worker is given at a time what is left, over so many times the workers
+
+
+@dataclass(frozen=True)
+class Ray:
+    """Asks contestants in the workers of a Ray cluster.
+
+    Attributes:
+        workers: how many; default as many as the cluster has CPUs.
+        address: of the cluster: 'auto', or HOST:PORT; default RAY_ADDRESS in the environment, else one is started on
+            this machine for as long as it is needed.
+    """
+
+    workers: int | None = None
+    address: str | None = None
+
+    def opened(self, debates: Mapping[str, Debate], journal: Journal) -> Cluster:
+        """The engine, to be used as `async with`: what it asks counts on all budgets around it.
+
+        Args:
+            debates: by name, each read from a file.
+            journal: open.
+
+        Raises:
+            InputError: if a debate is more than its file says.
+        """
+        for name, debate in debates.items():
+            if debate.source is None or debate.source.get("varied"):
+                raise InputError(
+                    f"{name}: it was made in Python, and workers in other processes read debates from files.",
+                    hint="Write it as YAML and load it with agora.config.load, or evaluate it without Ray.",
+                )
+        if self.workers is not None and self.workers < 1:
+            raise InputError(f"workers: at least 1 is needed, not {self.workers}.")
+        return Cluster(self, debates, journal)
+
+
+@dataclass(eq=False)
+class _Hand:
+    """A worker, as it is known here."""
+
+    actor: Any
+    jobs: int = 0
+    granted: Usage = Usage()  # of the budget, less what it has told of
+    over: anyio.Event = field(default_factory=anyio.Event)  # it is gone, and what it has told is durable
+
+
+class Cluster:
+    """See `Ray.opened`."""
+
+    def __init__(self, given: Ray, debates: Mapping[str, Debate], journal: Journal) -> None:
+        self._given, self._journal, self._local = given, journal, Local(debates)
+        self._files = {name: dict(debate.source or {}) for name, debate in debates.items()}
+        self._group: TaskGroup | None = None
+        self._ours = self._closing = False
+        self._all: list[_Hand] = []
+        self._alive: list[_Hand] = []
+        self._changed = anyio.Event()
+        self._under_way: dict[str, tuple[int, list[Row]]] = {}  # run -> its jobs, and what was written since
+        self._problem: AgoraError | None = None
+        self._refused: BudgetError | None = None
+
+    # ---- workers -----------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Cluster:
+        self._ray = _ray()
+        self._gone = (self._ray.exceptions.RayActorError, self._ray.exceptions.NodeDiedError)
+        self._meters = calls.current().meters
+        self._ours = not self._ray.is_initialized()
+        if self._ours:
+            _connect(self._ray, self._given)
+        self._n = self._given.workers or max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+        self._group = anyio.create_task_group()
+        await self._group.__aenter__()
+        for _ in range(self._n):
+            self._group.start_soon(self._seat)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._group is not None
+        self._closing = True
+        try:
+            with anyio.move_on_after(GRACE, shield=True):
+                async with anyio.create_task_group() as group:
+                    for hand in self._alive:
+                        group.start_soon(self._end, hand)
+            for hand in self._all:
+                self._ray.kill(hand.actor)
+            await self._group.__aexit__(None, None, None)
+        finally:
+            if self._ours:
+                self._ray.shutdown()
+
+    async def _end(self, hand: _Hand) -> None:
+        with suppress(*self._gone):
+            await hand.actor.end.remote()
+            await hand.over.wait()
+
+    async def _seat(self) -> None:
+        """One worker, and those that take its place when it is lost, as often as there are workers, at most."""
+        with anyio.CancelScope(shield=True):  # what workers tell is paid for: it is heard until they are ended
+            while not self._closing and len(self._all) < 2 * self._n + LOST and self._problem is None:
+                hand = _Hand(self._start())
+                self._all.append(hand)
+                try:
+                    await self._attend(hand)
+                except self._gone:
+                    self._ray.kill(hand.actor)  # it may only be out of reach
+                finally:
+                    if hand in self._alive:
+                        self._alive.remove(hand)
+                    hand.over.set()
+                    self._tell()
+
+    def _start(self) -> Any:
+        actor = self._ray.remote(Worker).options(num_cpus=1, scheduling_strategy="SPREAD", max_concurrency=100_000)
+        seconds = [left for meter in self._meters if (left := meter.seconds_left()) is not None]
+        limited = {
+            name: 0
+            for name in ("calls", "tokens", "usd")
+            if any(getattr(meter.budget, name) is not None for meter in self._meters)
+        }
+        limits = Budget(**limited, seconds=max(0.0, min(seconds)) if seconds else None)  # type: ignore[arg-type]
+        kept = {"content": self._journal.content, "reuse": self._journal.reuse}
+        return actor.remote(self._files, versions()["agora-debate"], self._n, limits, kept)
+
+    async def _attend(self, hand: _Hand) -> None:
+        """Answer what a worker asks, until it is gone."""
+        problem = await hand.actor.ready.remote()
+        if problem is not None:
+            self._problem = problem
+            return
+        self._alive.append(hand)
+        self._tell()
+        answers: dict[int, Any] = {}
+        while True:
+            letter: Letter = await hand.actor.exchange.remote(answers)
+            self._count(hand, letter.spent)
+            if letter.ended:
+                return
+            answers = await self._answers(hand, letter)
+
+    async def _answers(self, hand: _Hand, letter: Letter) -> dict[int, Any]:
+        answers: dict[int, Any] = {}
+        rows = [row for _, kind, data in letter.requests if kind == "rows" for row in data]
+        try:
+            if rows:
+                await self._journal.commit(*rows)
+            for kind, row in rows:
+                if row["run"] in self._under_way:
+                    self._under_way[row["run"]][1].append((kind, row))
+            for number, kind, data in letter.requests:
+                answers[number] = None
+                if kind == "more":
+                    answers[number] = await self._grant(hand, *data)
+                elif kind == "read":
+                    answers[number] = await self._journal._read(data)
+        except AgoraError as error:
+            answers = {number: error for number, _, _ in letter.requests}
+        return answers
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    # ---- contestants -------------------------------------------------------------------------------------------
+
+    def made(self, form: Form) -> Debate:
+        """The debate that a form is."""
+        return self._local.made(form)
+
+    async def answer(self, form: Form, item: Item, settings: Settings, recorder: Recorder, path: str = "") -> Verdict:
+        """A contestant's verdict on an item; see `Engine`. Where a worker is lost, another goes on from what that one
+        has written.
+
+        Raises:
+            ServerError: if the item took several workers with it.
+            AgoraError: if there is no worker left.
+        """
+        with self._written(recorder.run) as rows:
+            job = Job(form, item, settings, recorder.run, path, recorder.known(path), rows)
+            for _ in range(LOST):
+                hand = await self._free()
+                hand.jobs += 1
+                try:
+                    outcome: Outcome = await hand.actor.answer.remote(job)
+                except self._gone:
+                    await hand.over.wait()
+                    continue
+                finally:
+                    hand.jobs -= 1
+                self._count(hand, outcome.spent)
+                recorder.reused += outcome.reused
+                return self._read(outcome)
+        raise ServerError(f"{LOST} workers were lost while they asked it about item {item.id}.", model=form.of)
+
+    @contextmanager
+    def _written(self, run: str) -> Iterator[list[Row]]:
+        """What workers write of a run, for as long as one of its jobs is under way."""
+        jobs, rows = self._under_way.get(run, (0, []))
+        self._under_way[run] = (jobs + 1, rows)
+        try:
+            yield rows
+        finally:
+            jobs, rows = self._under_way.pop(run)
+            if jobs > 1:
+                self._under_way[run] = (jobs - 1, rows)
+
+    async def _free(self) -> _Hand:
+        """The worker with the least to do."""
+        with anyio.move_on_after(START):
+            while not self._alive:
+                if self._problem is not None:
+                    raise self._problem
+                if len(self._all) and all(hand.over.is_set() for hand in self._all):
+                    raise AgoraError("all workers were lost.", hint="What was answered is kept.")
+                await self._changed.wait()
+        if self._problem is not None:
+            raise self._problem
+        if not self._alive:
+            hint = f"Are {self._n} CPUs free there? `ray status` tells."
+            raise AgoraError(f"the cluster gave no worker in {START:.0f} seconds.", hint=hint)
+        return min(self._alive, key=lambda hand: hand.jobs)
+
+    def _read(self, outcome: Outcome) -> Verdict:
+        if outcome.late:
+            left: Callable[[Meter], float] = lambda meter: meter.seconds_left() or 0.0  # noqa: E731
+            timed = [meter for meter in self._meters if meter.budget.seconds is not None]
+            self._refused = min(timed, key=left).timed_out()
+        if outcome.refused and self._refused is not None:
+            raise self._refused
+        if outcome.error is not None:
+            raise outcome.error
+        assert outcome.verdict is not None
+        return outcome.verdict
+
+    # ---- the budget ----------------------------------------------------------------------------------------------
+
+    def _count(self, hand: _Hand, spent: Spent) -> None:
+        """What a worker has spent counts here, in place of what it was granted for it."""
+        u = spent.usage
+        done = _least(hand.granted, Usage(u.calls + spent.failed, u.tokens, usd=u.usd or 0.0))
+        hand.granted = _less(hand.granted, done)
+        for meter in self._meters:
+            meter.release(done)
+            meter.used = meter.used + u
+            meter.failed += spent.failed
+
+    async def _grant(self, hand: _Hand, short: Usage, model: str) -> Usage | BudgetError:
+        """More of the budget for a worker; or what does not allow it. What a worker that is lost had been granted, and
+        had not told of, counts as spent: nobody knows."""
+        for wanted in (self._portion(short), short):
+            if self._held(wanted, model) is None:
+                hand.granted = hand.granted + wanted
+                return wanted
+        for other in [other for other in self._alive if other is not hand]:
+            with suppress(*self._gone):
+                spare: Usage = await other.actor.spare.remote()
+                spare = _least(other.granted, spare)
+                other.granted = _less(other.granted, spare)
+                for meter in self._meters:
+                    meter.release(spare)
+        refused = self._held(short, model, last=True)
+        if refused is None:
+            hand.granted = hand.granted + short
+            return short
+        self._refused = refused
+        return BudgetError(refused.message, limit=refused.limit, hint=refused.hint)
+
+    def _held(self, wanted: Usage, model: str, *, last: bool = False) -> BudgetError | None:
+        """Hold a part of every budget, or of none: then what does not allow it."""
+        held: list[Meter] = []
+        for meter in self._meters:
+            before = meter.stopped
+            try:
+                meter.reserve(wanted, model)
+                held.append(meter)
+            except BudgetError as error:
+                if not last:
+                    meter.stopped = before  # others may give back what they do not need
+                for other in held:
+                    other.release(wanted)
+                return error
+        return None
+
+    def _portion(self, short: Usage) -> Usage:
+        """What is granted at once, so that workers need not ask for every call."""
+        room = {name: math.inf for name in ("calls", "tokens", "usd")}
+        for meter in self._meters:
+            b, taken = meter.budget, meter.used + meter.held
+            taken = replace(taken, calls=taken.calls + meter.failed)
+            for name in room:
+                limit, there = getattr(b, name), getattr(taken, name)
+                if limit is not None and there is not None:
+                    room[name] = min(room[name], (limit - there) / (SPARES * self._n))
+        part = {name: 0.0 if left == math.inf else left for name, left in room.items()}
+        usd = None if short.usd is None else max(short.usd, part["usd"])
+        tokens = max(short.tokens, int(part["tokens"]))
+        return Usage(max(short.calls, int(part["calls"])), tokens, usd=usd)
+
+
+def _least(a: Usage, b: Usage) -> Usage:
+    return Usage(min(a.calls, b.calls), min(a.tokens, b.tokens), usd=min(a.usd or 0.0, b.usd or 0.0))
+
+
+def _less(a: Usage, b: Usage) -> Usage:
+    return Usage(a.calls - b.calls, a.tokens - b.tokens, usd=(a.usd or 0.0) - (b.usd or 0.0))
+
+
+def _ray() -> Any:
+    import sniffio
+
+    if sniffio.current_async_library() != "asyncio":
+        raise InputError("a Ray cluster can be used from asyncio only.", hint="Run it without trio.")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+    except ImportError:
+        raise MissingError(
+            "a Ray cluster needs the package ray.", hint="Run: pip install 'agora-debate[ray]'"
+        ) from None
+    return ray
+
+
+def _connect(ray: Any, given: Ray) -> None:
+    """Join the cluster, or start one on this machine.
+
+    Raises:
+        InputError: if it cannot be joined.
+    """
+    address = given.address or os.environ.get("RAY_ADDRESS")
+    if address is not None and address.startswith("ray://"):
+        raise InputError(
+            "an evaluation runs on a node of the cluster, not by a Ray client.",
+            hint="Use --ray-address auto on a node, or `ray job submit`.",
+        )
+    here: dict[str, Any] = {"address": address}
+    if address is None or address == "local":
+        here = {"address": "local", "num_cpus": given.workers, "include_dashboard": False}
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(**here, logging_level="error", log_to_driver=False)
+    except Exception as error:  # ray raises what it likes: ConnectionError, RuntimeError, ValueError
+        said = " ".join(str(error).split())[:200].rstrip(".")
+        raise InputError(
+            f"the Ray cluster {address or 'on this machine'}: {said}.", hint="Check --ray-address."
+        ) from None
+    finally:
+        with suppress(ValueError):  # not the main thread
+            signal.signal(signal.SIGTERM, handler)
