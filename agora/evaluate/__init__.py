@@ -5,6 +5,7 @@ from __future__ import annotations
 from agora.evaluate.against import Against, against
 from agora.evaluate.analysis import Analysis, analyse
 from agora.evaluate.baselines import BASELINES
+from agora.evaluate.cluster import Ray
 from agora.evaluate.data import load
 from agora.evaluate.records import Contestant, Dataset, Item, Results, Said, Scored, Scorer
 from agora.evaluate.results_io import load as load_results
@@ -20,6 +21,7 @@ __all__ = [
     "Dataset",
     "Item",
     "Progress",
+    "Ray",
     "Results",
     "Said",
     "Scored",

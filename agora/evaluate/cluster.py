@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import signal
@@ -28,6 +29,7 @@ from agora.text.debate import Debate
 if TYPE_CHECKING:
     from agora.store import Row
 
+_log = logging.getLogger(__name__)
 START = 120.0  # seconds to wait for a worker where there is none
 GRACE = 10.0  # seconds that workers have to tell what was answered, at the end
 LOST = 3  # workers that one item may take with it
@@ -141,6 +143,9 @@ class Cluster:
                     await self._attend(hand)
                 except self._gone:
                     self._ray.kill(hand.actor)  # it may only be out of reach
+                    if not self._closing:
+                        left = len(self._alive) - (hand in self._alive)
+                        _log.warning("a worker was lost; %d left; what it was asked is asked elsewhere", left)
                 finally:
                     if hand in self._alive:
                         self._alive.remove(hand)
@@ -374,6 +379,8 @@ def _connect(ray: Any, given: Ray) -> None:
     if address is None or address == "local":
         here = {"address": "local", "num_cpus": given.workers, "include_dashboard": False}
     handler = signal.getsignal(signal.SIGTERM)
+    with suppress(ImportError, AttributeError):  # ray tells on standard output, with its state, that nodes are lost
+        ray._private.worker.print_to_stdstream = lambda *_, **__: None
     try:
         ray.init(**here, logging_level="error", log_to_driver=False)
     except Exception as error:  # ray raises what it likes: ConnectionError, RuntimeError, ValueError
