@@ -1,4 +1,4 @@
-"""Evaluations that tests of clusters start as processes: python ray_evaluation.py FILE STORE ITEMS HOW [OPTIONS in JSON]
+"""Evaluations that tests of clusters start: python ray_evaluation.py FILE STORE ITEMS HOW [OPTIONS as JSON]
 
 HOW: 'here' in this process; 'nodes' on two nodes besides this one, one of which is killed midway; 'workers' on a
 cluster of this machine, one worker of which is killed midway. It prints a table without times, and what became of the

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 START = 120.0  # seconds to wait for a worker where there is none
 GRACE = 10.0  # seconds that workers have to tell what was answered, at the end
-LOST = 3  # workers that one item may take with it
+LOST = 3  # workers that one item may take with it, and those in a row that may be lost before they have done anything
 SPARES = 4  # of a limited budget a worker is given at a time what is left, over so many times the workers
 
 
@@ -75,7 +75,8 @@ class _Hand:
     """A worker, as it is known here."""
 
     actor: Any
-    jobs: int = 0
+    jobs: int = 0  # under way
+    done: int = 0
     granted: Usage = Usage()  # of the budget, less what it has told of
     over: anyio.Event = field(default_factory=anyio.Event)  # it is gone, and what it has told is durable
 
@@ -134,9 +135,10 @@ class Cluster:
             await hand.over.wait()
 
     async def _seat(self) -> None:
-        """One worker, and those that take its place when it is lost, as often as there are workers, at most."""
+        """One worker, and those that take its place when it is lost, until several in a row have done nothing."""
+        useless = 0
         with anyio.CancelScope(shield=True):  # what workers tell is paid for: it is heard until they are ended
-            while not self._closing and len(self._all) < 2 * self._n + LOST and self._problem is None:
+            while not self._closing and useless < LOST and self._problem is None:
                 hand = _Hand(self._start())
                 self._all.append(hand)
                 try:
@@ -149,6 +151,7 @@ class Cluster:
                 finally:
                     if hand in self._alive:
                         self._alive.remove(hand)
+                    useless = 0 if hand.done else useless + 1
                     hand.over.set()
                     self._tell()
 
@@ -229,6 +232,7 @@ class Cluster:
                     continue
                 finally:
                     hand.jobs -= 1
+                hand.done += 1
                 self._count(hand, outcome.spent)
                 recorder.reused += outcome.reused
                 return self._read(outcome)
