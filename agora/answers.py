@@ -218,7 +218,7 @@ class Choice:
             label
             for label, full in self.options.items()
             for key in {label, full}
-            if re.search(rf"(?<!\w){re.escape(key)}(?!\w)", bare, 0 if len(key) == 1 else re.IGNORECASE)
+            if re.search(_alone(key), bare, 0 if len(key) == 1 else re.IGNORECASE)
         }
         return named.pop() if len(named) == 1 else None
 
@@ -230,6 +230,12 @@ class Choice:
                 return label
         alike = [label for label, full in self.options.items() if full.casefold() == folded]
         return alike[0] if len(alike) == 1 else None
+
+
+def _alone(key: str) -> str:
+    """A pattern of a label or a text on its own; 'A' and 'I' before another word are no labels but English."""
+    word = r"(?!\s+(?!(?:because|since|as|is|for|due|and|or)\b)[a-z])" if key in ("A", "I") else ""
+    return rf"(?<!\w){re.escape(key)}(?!\w){word}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,24 @@ def test_a_label_is_never_taken_for_the_text_of_another_option(text: str, value:
     assert Choice({"A": "AB", "B": "A", "C": "O", "D": "B"}).read(f"Answer: {text}") == value
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("A because it fits", "A"),
+        ("A is right", "A"),
+        ("A, a man", "A"),
+        ("A man walks in", None),
+        ("I would say I", "I"),
+        ("I think B", "B"),
+        ("A or B", None),
+        ("I", "I"),
+        ("it is A", "A"),
+    ],
+)
+def test_an_article_and_a_pronoun_are_no_labels(text: str, value: str | None) -> None:
+    assert Choice({label: f"option {i}" for i, label in enumerate("ABCDEFGHIJ")}).read(f"Answer: {text}") == value
+
+
 def test_a_text_that_two_options_share_names_neither() -> None:
     kind = Choice({"A": "4 kg", "B": "5 kg", "C": "4 kg"})
     assert kind.read("Answer: 4 kg") is None

@@ -22,7 +22,7 @@ from agora.cli.options import JSON, SET, STORE, journal_of
 
 if TYPE_CHECKING:
     from agora.budget import Budget
-    from agora.evaluate import Dataset, Progress, Ray, Results
+    from agora.evaluate import Analysis, Dataset, Progress, Ray, Results
     from agora.evaluate.table import Grid
     from agora.journal import Journal
     from agora.text.debate import Debate
@@ -42,7 +42,7 @@ EVERY = 15.0  # seconds between two lines of progress where nobody looks
 @click.option("-b", "--baselines", default=None, help="all, none, or some, by commas: see below. Default: all.")
 @click.option("--match", default="calls,tokens,usd", help="What self-consistency is to cost the same in.")
 @click.option("--samples", default=64, type=click.IntRange(1), help="Of self-consistency for one item, at most.")
-@click.option("--temperature", type=float, help="Of these samples, in place of the model's own.")
+@click.option("--temperature", type=click.FloatRange(0, 2), help="Of these samples, in place of the model's own.")
 @click.option("-c", "--concurrency", default=16, type=click.IntRange(1), help="Items at the same time.")
 @click.option("--budget", "budgets", multiple=True, metavar="KEY=N", help="calls, tokens, usd or seconds; repeat it.")
 @click.option("--grid", multiple=True, metavar="KEY=A,B", help="Each FILE with each of these values; repeat it.")
@@ -165,7 +165,7 @@ def _chosen(given: str | None, swept: bool) -> Sequence[str]:
     from agora.evaluate import BASELINES
 
     if given is None:
-        return BASELINES[:3] if swept else BASELINES  # of a grid those that are free
+        return ("vote",) if swept else BASELINES  # of a grid what costs nothing and is not the same for all
     return BASELINES if given == "all" else () if given == "none" else [name for name in given.split(",") if name]
 
 
@@ -326,14 +326,15 @@ def _tell(results: Results, dataset: Dataset, out: Path | None, as_json: bool) -
     from agora.evaluate.table import grids, headline
 
     analysis = analyse(results)
-    written = _write(results, dataset, out) if out is not None else []
+    written = _write(results, analysis, dataset, out) if out is not None else []
     if as_json:
         head = {"data": results.data, "items": len(dataset.items), "seed": results.seed, "scorer": results.scorer}
         more = {"notes": list(results.notes), "stopped": results.stopped or None, "written": list(map(str, written))}
         print(json.dumps({**head, **analysis.to_json(), **more}))
         return
-    _show(grids(analysis))
-    for sentence in headline(analysis):
+    brief = len(analysis.debates) > 2  # the report has the rest
+    _show([grid for grid in grids(analysis) if not brief or not grid.title.startswith("within")])
+    for sentence in headline(analysis) if not brief else ():
         click.echo(_wrapped(sentence))
     for note in (*results.notes, *(f"{c.name}: {c.note}" for c in results.contestants if c.note)):
         click.echo(_wrapped(f"note: {views.clean(note)}"))
@@ -343,30 +344,13 @@ def _tell(results: Results, dataset: Dataset, out: Path | None, as_json: bool) -
         click.echo(f"  wrote {path}")
 
 
-def _write(results: Results, dataset: Dataset, out: Path) -> list[Path]:
+def _write(results: Results, analysis: Analysis, dataset: Dataset, out: Path) -> list[Path]:
     """The report, the tables and the records, as far as what they take is installed."""
-    from agora.errors import InputError, MissingError
-    from agora.evaluate import analyse
-    from agora.evaluate.report import html
-    from agora.evaluate.results_io import parquet, save
-    from agora.evaluate.table import markdown
+    from agora.evaluate import publish
 
-    analysis = analyse(results)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out} cannot be made: {(error.strerror or str(error)).lower()}.") from error
-    questions = {item.id: item.question for item in dataset.items}
-    save(results, out / "results.json")
-    (out / "report.html").write_text(html(results, analysis, questions), encoding="utf-8")
-    (out / "table.md").write_text(markdown(results, analysis), encoding="utf-8")
-    (out / "table.json").write_text(json.dumps(analysis.to_json(), indent=1), encoding="utf-8")
-    written = [out / name for name in ("report.html", "table.md", "table.json", "results.json")]
-    try:
-        (out / "rows.parquet").write_bytes(parquet(results))
-        written.append(out / "rows.parquet")
-    except MissingError as error:
-        click.echo(f"agora: no Parquet file: {error}", err=True)
+    written = publish(results, analysis, out, {item.id: item.question for item in dataset.items})
+    if not any(path.suffix == ".parquet" for path in written):
+        click.echo("agora: no Parquet files: pip install 'agora-debate[frame]'.", err=True)
     return written
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from agora.evaluate.against import Against, against
 from agora.evaluate.analysis import Analysis, analyse
 from agora.evaluate.baselines import BASELINES
 from agora.evaluate.cluster import Ray
+from agora.evaluate.comparing import Against, against
 from agora.evaluate.data import load
+from agora.evaluate.output import publish
 from agora.evaluate.records import Contestant, Dataset, Item, Results, Said, Scored, Scorer
 from agora.evaluate.results_io import load as load_results
 from agora.evaluate.results_io import save as save_results
@@ -32,6 +33,7 @@ __all__ = [
     "evaluate_async",
     "load",
     "load_results",
+    "publish",
     "save_results",
     "wilson",
 ]

@@ -1,7 +1,7 @@
 """Plots of an evaluation as inline SVG: for light and dark paper, readable on a phone and without colour.
 
 They are drawn 420 units wide, so that their text can be read at the width of a phone, and take their colours from the
-page: `--ink`, `--soft`, `--line`, `--a`, `--b`, `--paper`. What colour says, a shape, a dash or a number says too.
+page (module `styles`). What colour says, a shape, a dash or a number says too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from agora.evaluate.agents import Matrix
 from agora.evaluate.calibration import Calibration
 from agora.evaluate.dynamics import Moves, RoundLine
 from agora.evaluate.statistics import Interval, wilson
-from agora.lettering import cut, escaped, width
+from agora.lettering import cut, escaped, middled, width
 
 WIDE = 420
 _LEFT, _RIGHT = 8, WIDE - 8
@@ -96,7 +96,7 @@ def forest(title: str, bars: Sequence[Bar], *, zero: float | None = None, unit: 
     def at(value: float) -> float:
         return _LEFT + (value - low) / (high - low) * (_RIGHT - _LEFT)
 
-    step, top = 34, 6
+    step, top = 38, 4
     bottom = top + step * len(bars)
     parts = []
     for tick in ticks(low, high):
@@ -109,9 +109,10 @@ def forest(title: str, bars: Sequence[Bar], *, zero: float | None = None, unit: 
         y = top + step * i
         kind = "a" if bar.strong else "b"
         room = int((_RIGHT - _LEFT - width(bar.text, 11)) / 6.6)
-        parts.append(_t(_LEFT, y + 13, bar.label, kind="strong" if bar.strong else "", most=max(8, room)))
-        parts.append(_t(_RIGHT, y + 13, bar.text, anchor="end", kind="soft"))
-        x1, x2, mid = at(bar.interval.low), at(bar.interval.high), y + 24
+        label = middled(bar.label, max(8, room))
+        parts.append(_t(_LEFT, y + 13, label, kind="strong halo" if bar.strong else "halo"))
+        parts.append(_t(_RIGHT, y + 13, bar.text, anchor="end", kind="soft halo"))
+        x1, x2, mid = at(bar.interval.low), at(bar.interval.high), y + 23
         parts.append(_line(x1, mid, x2, mid, f"bar {kind}"))
         parts += [_line(x, mid - 4, x, mid + 4, f"bar {kind}") for x in (x1, x2)]
         parts.append(_dot(at(bar.interval.value), mid, kind, bar.strong))
@@ -178,7 +179,7 @@ def cost_plane(title: str, points: Sequence[tuple[float, Interval, bool]], label
         shown = dict(list(shown.items())[:: math.ceil(len(shown) / 6)])
     parts = plane.axes(shown, ticks(low - pad, high + pad), label)
     ranked = sorted(points, key=lambda p: (p[0], -p[1].value))
-    front = []
+    front: list[tuple[float, float]] = []
     for cost, interval, _ in ranked:
         if not front or interval.value > front[-1][1]:
             front.append((cost, interval.value))
@@ -194,7 +195,10 @@ def cost_plane(title: str, points: Sequence[tuple[float, Interval, bool]], label
         )
         parts.append(_dot(x, y, kind, strong))
         spots = [(x + dx, y + dy) for dx, dy in ((8, -5), (-8, -5), (8, 13), (-8, 13), (8, -17), (-8, -17), (8, 25))]
-        spot = next((s for s in spots if all(abs(s[0] - a) > 13 or abs(s[1] - b) > 11 for a, b in taken)), spots[0])
+        free = [s for s in spots if all(abs(s[0] - a) > 13 or abs(s[1] - b) > 11 for a, b in taken)]
+        if not free and not strong:
+            continue
+        spot = free[0] if free else spots[0]
         taken.append(spot)
         parts.append(
             _t(*spot, str(i), anchor="start" if spot[0] > x else "end", kind="strong halo" if strong else "halo")
@@ -233,7 +237,7 @@ def rounds_chart(title: str, lines: Sequence[RoundLine]) -> str:
         while any(abs(y - other) < 14 for other in labels):
             y += 14
         labels.append(y)
-        parts.append(_t(x + 10, y + 4, name, kind="halo"))
+        parts.append(_t(x + 14, y + 4, name, kind="halo"))
     return _svg(plane.top + plane.tall + 42, title, parts)
 
 
@@ -270,29 +274,39 @@ def stacked(title: str, rows: Sequence[tuple[str, Sequence[tuple[int, str, str]]
         title: for who cannot see it.
         rows: a label, and its parts: count, class of its look, letter that stands in it.
     """
-    step, top, parts = 40, 4, []
+    step, top, parts = 42, 4, [_HATCH]
     for i, (label, own) in enumerate(rows):
         y, total, x = top + step * i, sum(n for n, _, _ in own) or 1, float(_LEFT)
-        parts.append(_t(_LEFT, y + 12, label))
-        for n, look, letter in own:
+        narrow = []
+        for n, look, word in own:
             wide = n / total * (_RIGHT - _LEFT)
             if n:
-                parts.append(
-                    f'<rect x="{x:.1f}" y="{y + 17:.0f}" width="{max(0.5, wide - 1):.1f}" height="16" class="{look}"/>'
-                )
-                text = f"{letter} {n:,}" if letter else f"{n:,}"
+                box = f'x="{x:.1f}" y="{y + 18}" width="{max(0.5, wide - 1):.1f}" height="16"'
+                parts.append(f'<rect {box} class="{look}"/>')
+                text = f"{word} {n:,}"
                 if width(text, 11) + 4 < wide:
-                    parts.append(_t(x + wide / 2, y + 29, text, anchor="middle", kind=f"on-{look.split()[-1]}"))
+                    parts.append(_t(x + wide / 2, y + 30, text, anchor="middle", kind=f"on-{look.split()[-1]}"))
+                else:
+                    narrow.append(text)
             x += wide
+        parts.append(_t(_LEFT, y + 12, label, most=44))
+        parts.append(_t(_RIGHT, y + 12, ", ".join(narrow), anchor="end", kind="soft"))
     return _svg(top + step * len(rows), title, parts)
+
+
+_HATCH = (
+    '<defs><pattern id="hatch" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
+    '<rect width="5" height="5" class="hatch"/><path d="M0 0V5" class="hatched"/></pattern></defs>'
+)
 
 
 def moves_rows(moves: Mapping[str, Moves]) -> list[tuple[str, list[tuple[int, str, str]]]]:
     """Rows of `stacked` of transitions."""
-    return [
-        (label, [(m.rr, "part rr", "RR"), (m.wr, "part wr", "WR"), (m.rw, "part rw", "RW"), (m.same + m.other, "part ww", "WW")])
-        for label, m in moves.items()
-    ]  # fmt: skip
+    made = []
+    for label, m in moves.items():
+        kept, mended, broken, wrong = (m.rr, "RR"), (m.wr, "WR"), (m.rw, "RW"), (m.same + m.other, "WW")
+        made.append((label, [(n, f"part {kind.lower()}", kind) for n, kind in (kept, mended, broken, wrong)]))
+    return made
 
 
 def heat(title: str, names: Sequence[str], cells: Matrix, *, rows: str, across: str, signed: bool = False) -> str:
@@ -334,19 +348,3 @@ def heat(title: str, names: Sequence[str], cells: Matrix, *, rows: str, across: 
 def _cell(value: float) -> str:
     text = f"{abs(value):.2f}".removeprefix("0")
     return f"\N{MINUS SIGN}{text}" if value < -0.005 else text
-
-
-STYLE = """
-.chart{display:block;width:100%;height:auto;font:12px system-ui,sans-serif}
-.chart text{fill:var(--ink)}.chart .soft{fill:var(--soft);font-size:11px}.chart .small{font-size:9px}
-.chart .strong{font-weight:650}.chart .halo{paint-order:stroke;stroke:var(--paper);stroke-width:3px;stroke-linejoin:round}
-.grid{stroke:var(--line)}.axis{stroke:var(--soft)}.mark{stroke:var(--soft);stroke-dasharray:5 4}
-.bar{stroke-width:1.6}.faint{stroke-opacity:.45}.front{fill:none;stroke:var(--soft);stroke-dasharray:2 4}
-.bar.a,.stroke.a{stroke:var(--a)}.bar.b,.stroke.b{stroke:var(--b)}.bar.c,.stroke.c{stroke:var(--soft)}
-.stroke{fill:none;stroke-width:1.8}.stroke.b{stroke-dasharray:7 4}.stroke.c{stroke-dasharray:2 4}
-.fill.a,.cell.a,.disc.a{fill:var(--a)}.cell.b{fill:var(--b)}.disc{fill-opacity:.75}
-.ring{fill:var(--paper);stroke-width:1.8}.ring.a{stroke:var(--a)}.ring.b{stroke:var(--b)}.ring.c{stroke:var(--soft)}
-.part{stroke-width:1}.rr{fill:var(--a);stroke:var(--a)}.wr{fill:var(--a);fill-opacity:.35;stroke:var(--a)}
-.rw{fill:var(--b);stroke:var(--b)}.ww{fill:var(--soft);fill-opacity:.18;stroke:var(--soft)}
-.chart .on-rr,.chart .on-rw{fill:var(--paper);font-size:11px}.chart .on-wr,.chart .on-ww{font-size:11px}
-"""

@@ -117,7 +117,13 @@ class _Worker:
         assert process is not None
         assert process.stdin is not None
         assert process.stdout is not None
-        timer = threading.Timer(seconds, process.kill)
+        expired = threading.Event()
+
+        def expire() -> None:
+            expired.set()
+            process.kill()
+
+        timer = threading.Timer(seconds, expire)
         timer.start()
         try:
             process.stdin.write(asked)
@@ -127,7 +133,8 @@ class _Worker:
             said = ""
         finally:
             timer.cancel()
-        if not said:
+            timer.join()  # it must not end the process during the next comparison
+        if not said or expired.is_set():
             self._end()
         return said
 

@@ -76,7 +76,7 @@ class Numeric:
     """
 
     absolute: float = 0.0
-    relative: float = 1e-6
+    relative: float = 1e-9
     name: str = "numeric"
     paid: bool = False
 

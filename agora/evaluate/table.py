@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from agora.evaluate.against import Against
 from agora.evaluate.analysis import Analysis
+from agora.evaluate.comparing import Against
 from agora.evaluate.debated import Debated
 from agora.evaluate.metrics import Comparison, Summary, p_text
 from agora.evaluate.records import Results
 from agora.evaluate.statistics import Interval
-from agora.lettering import clean, columns
+from agora.lettering import clean, columns, middled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -94,30 +94,37 @@ def short_name(name: str, of: str) -> str:
 
 def headline(analysis: Analysis) -> list[str]:
     """What was shown and what not: sentences, debate by debate."""
-    said: list[str] = []
-    for debate in (one for one in analysis.summaries if one.role == "debate"):
-        a = debate.accuracy
+    return [sentence for debate in analysis.debates for sentence in headline_of(analysis, debate)]
+
+
+def headline_of(analysis: Analysis, debate: Debated) -> list[str]:
+    """What was shown of a debate and what not: its accuracy first."""
+    own = analysis[debate.name]
+    said = [
+        f"{clean(own.name)}: {percent(own.accuracy.value)}% right (95% interval {span(own.accuracy)}) of {own.n:,} "
+        f"items, {amount(own.usage.calls / own.n)} calls and {money(_each(own.usage.usd, own.n))} an item."
+    ]
+    those = sorted(analysis.of(own.name), key=lambda one: _WEIGHTY.index(one.role))
+    for verdict, words in (("worse", "Worse than"), ("better", "Better than")):
+        if named := [one for one in those if one.verdict == verdict]:
+            said.append(f"{words} {_listed(named)}.")
+    if open_ := [one for one in those if one.verdict == "no difference shown"]:
+        most = max(one.detectable for one in open_)
         said.append(
-            f"{clean(debate.name)}: {percent(a.value)}% right (95% interval {span(a)}) of {debate.n:,} items, "
-            f"{amount(debate.usage.calls / debate.n)} calls and {money(_each(debate.usage.usd, debate.n))} an item."
+            f"No difference shown from {_listed(open_)}: as many items as these would show {percent(most)} points "
+            "or more four times in five, so a smaller difference may be there."
         )
-        those = analysis.of(debate.name)
-        for verdict, words in (("better", "Better than"), ("worse", "Worse than")):
-            if named := [one for one in those if one.verdict == verdict]:
-                said.append(f"{words} {_listed(named)}.")
-        if open_ := [one for one in those if one.verdict == "no difference shown"]:
-            most = max(one.detectable for one in open_)
-            said.append(
-                f"No difference shown from {_listed(open_)}: as many items as these would show {percent(most)} points "
-                "or more four times in five, so a smaller difference may be there."
-            )
-        within = next((one.turned for one in analysis.debates if one.name == debate.name), None)
-        if within is not None:
-            said.append(
-                f"Against its own vote of round 0, debating put {within.helped:,} "
-                f"item{'s' * (within.helped != 1)} right and {within.hurt:,} wrong."
-            )
+    if debate.turned is not None:
+        t = debate.turned
+        said.append(
+            f"Against its own vote of round 0, debating put {t.helped:,} item{'s' * (t.helped != 1)} right and "
+            f"{t.hurt:,} wrong."
+        )
     return said
+
+
+# what a debate is most to be compared with, first
+_WEIGHTY = ("debate", "self-consistency", "round-0 vote", "best single", "isolated", "noise", "without", "member")
 
 
 def _listed(those: Sequence[Comparison]) -> str:
@@ -141,7 +148,8 @@ def grids(analysis: Analysis) -> list[Grid]:
             made.append(comparisons(f"{clean(debate.name)} less its baselines", those))
     if analysis.between:
         made.append(comparisons("debates less each other", analysis.between))
-    return [*made, *(within(debate) for debate in analysis.debates)]
+    made += [within(debate, analysis[debate.name]) for debate in analysis.debates]
+    return [*made, *groups(analysis)]
 
 
 def contestants(summaries: Sequence[Summary]) -> Grid:
@@ -151,7 +159,7 @@ def contestants(summaries: Sequence[Summary]) -> Grid:
         ("", "right %", "95% interval", "n", "no answer %", "calls", "tokens", "USD", "USD/right", "s, p50", "s, p95"),
         tuple(
             (
-                clean(one.name), percent(one.accuracy.value), span(one.accuracy), f"{one.n:,}",
+                _line(one), percent(one.accuracy.value), span(one.accuracy), f"{one.n:,}",
                 percent(one.unparsed + one.abstained + one.absent), amount(one.usage.calls / one.n),
                 amount(one.usage.tokens / one.n), money(_each(one.usage.usd, one.n)), money(one.usd_per_right)
                 if one.right else "-", f"{one.p50:.1f}", f"{one.p95:.1f}",
@@ -161,6 +169,11 @@ def contestants(summaries: Sequence[Summary]) -> Grid:
         (0, 0, 0, 7, 4, 2, 6, 1, 3, 5, 8),
         "calls, tokens and USD are an item's; whatever gave no answer counts as wrong",
     )  # fmt: skip
+
+
+def _line(one: Summary) -> str:
+    """A debate's name; a baseline's within that of its debate, which stands above it."""
+    return clean(one.name) if one.role == "debate" else f"  {short_name(one.name, one.of)}"
 
 
 def comparisons(title: str, those: Sequence[Comparison]) -> Grid:
@@ -186,8 +199,29 @@ def comparisons(title: str, those: Sequence[Comparison]) -> Grid:
     )  # fmt: skip
 
 
-def within(debate: Debated) -> Grid:
-    """What happened within a debate, a figure a line."""
+def groups(analysis: Analysis) -> list[Grid]:
+    """Accuracies by group: of each debate, beside the baselines that are most to be compared with it."""
+    made = []
+    for debate in analysis.debates if analysis.groups else ():
+        wanted = [one for one in analysis.summaries if one.of == debate.name and one.role in ("debate", *_WEIGHTY[1:4])]
+        rows = []
+        for group in analysis.groups:
+            found = [group.accuracy.get(one.name) for one in wanted]
+            cells = (percent(None if own is None else own.value) for own in found)
+            rows.append((clean(group.name) or "(none)", f"{group.n:,}", *cells))
+        head = ("", "n", *("right %" if one.role == "debate" else short_name(one.name, one.of) for one in wanted))
+        keep = (0, 0, 0, *range(1, len(wanted)))
+        made.append(Grid(f"{clean(debate.name)} by group", head, tuple(rows), keep))
+    return made
+
+
+def within(debate: Debated, own: Summary) -> Grid:
+    """What happened within a debate, a figure a line.
+
+    Args:
+        debate: the debate.
+        own: its summary.
+    """
     rows: list[tuple[str, str]] = []
     if debate.turned is not None:
         t = debate.turned
@@ -204,6 +238,7 @@ def within(debate: Debated) -> Grid:
     rows.append(("  and it was lost, points", percent(debate.pool.gap)))
     rows.append(("all agree on what is wrong %", rate(debate.pool.consensus_wrong)))
     rows.append(("differed at first, agree at last %", rate(debate.pool.collapsed)))
+    rows += [(f"{clean(key)}, mean of an item", f"{value:.3g}") for key, value in own.extra.items()]
     return Grid(f"within {clean(debate.name)}", ("", ""), tuple(rows), (0, 0))
 
 
@@ -268,20 +303,12 @@ def terminal(grid: Grid, wide: int) -> RenderableType:
     if shown.rows:
         rest = sum(max(columns(h), *(columns(row[i]) for row in shown.rows)) + 2 for i, h in enumerate(shown.head) if i)
         table.columns[0].width = max(8, min(_first(shown), wide - rest))
-    for row in _middled(shown.rows, table.columns[0].width or 0):
-        table.add_row(*(Text(cell, style={"better": "green", "worse": "red"}.get(cell, "")) for cell in row))
+    for first, *row in shown.rows:
+        named = middled(first, table.columns[0].width or len(first))
+        table.add_row(
+            Text(named), *(Text(cell, style={"better": "green", "worse": "red"}.get(cell, "")) for cell in row)
+        )
     return table
-
-
-def _middled(rows: Sequence[Sequence[str]], wide: int) -> list[list[str]]:
-    """Names that are too long, cut in the middle: baselines differ in their ends."""
-    made = []
-    for first, *rest in rows:
-        if columns(first) > wide:
-            half = (wide - 1) // 2
-            first = f"{first[: wide - 1 - half]}…{first[-half:]}"
-        made.append([first, *rest])
-    return made
 
 
 def markdown(results: Results, analysis: Analysis) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -403,6 +404,34 @@ def test_records_that_do_not_fit_a_mapping(mapping: dict[str, Any], said: str) -
     assert "\n" not in str(caught.value)
 
 
+def test_a_mapping_names_functions_of_its_own_folder_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a model says is never given to whatever else is installed."""
+    write("x.jsonl", *RECORDS)
+    Path("mine").mkdir()
+    Path("mine/own_scorer_for_tests.py").write_text("from os import system\ndef half(answer):\n    return 0.5\n")
+    mapping = Path("mine/m.yaml")
+    mapping.write_text("question: question\nanswer: answer\nscorer: own_scorer_for_tests:half\n")
+    data = load("mine/m.yaml:x.jsonl")
+    assert anyio.run(data.scorer.score, "4", data.items[0], "") == 0.5
+    asked: list[str] = []
+    monkeypatch.setattr("os.system", asked.append)
+    for name in ("os:system", "own_scorer_for_tests:system", "json:loads", "numpy:load", "no_such:f", "own_scorer:x"):
+        mapping.write_text(f"question: question\nanswer: answer\nscorer: {name}\n")
+        with pytest.raises(InputError, match=r"of no module in mine|from elsewhere"):
+            load("mine/m.yaml:x.jsonl")
+    assert load("x.jsonl", scorer="own_scorer_for_tests:half").scorer.name == "own_scorer_for_tests:half"
+
+
+def test_truths_that_nothing_ever_equals_are_an_error_and_not_a_zero() -> None:
+    write("x.jsonl", {"question": "Q", "answer": "so 1+1\n#### 2"})
+    with pytest.raises(InputError, match=r"gsm8k:x.jsonl"):
+        load("x.jsonl")
+    write("y.jsonl", {"question": "Q", "answer": "and so on " * 30})
+    with pytest.raises(InputError, match="Name a scorer"):
+        load("y.jsonl")
+    assert load("y.jsonl", scorer="f1").scorer.name == "f1"
+
+
 def test_unknown_mappings() -> None:
     write("x.jsonl", *RECORDS)
     with pytest.raises(InputError, match="Did you mean 'gsm8k'"):
@@ -433,7 +462,7 @@ def test_unknown_mappings() -> None:
 )
 def test_the_kind_of_answer_is_what_all_truths_are(truths: list[Any], kind: str) -> None:
     write("x.jsonl", *({"Problem": f"Q{i}", "Target": truth} for i, truth in enumerate(truths)))
-    assert {item.answer.kind for item in load("x.jsonl").items} == {kind}
+    assert {item.answer.kind for item in load("x.jsonl", scorer="exact").items} == {kind}
 
 
 def test_fields_by_their_usual_names() -> None:

@@ -127,6 +127,10 @@ def test_influence_by_hand() -> None:
     assert made.harm == ((0, 1, 1), (0, 0, 0), (0, 0, 0))
     lonely = agents.influence(debate(row("1", "RX", "ZX")))
     assert (lonely.changes, lonely.alone) == ((1, 0), (1, 0))
+    alone = (Said("a", 0, "X", "answered"), Said("a", 1, "R", "answered", read=(("a", 1), ("gone", 0), ("a", 9))))
+    assert agents.influence(debate(Scored("1", "", "answered", "R", 1.0, said=alone))).counts == ((0,),)
+    back = agents.influence(debate(row("1", "!X", "XX"), row("2", "RX", "?X")))
+    assert back.changes == (0, 0)  # who failed before, or gives no answer now, has not changed its mind
 
 
 def test_rounds_by_hand() -> None:
@@ -156,6 +160,9 @@ def test_pool_by_hand() -> None:
         assert got is not None
         assert (got.value, got.n) == (pytest.approx(value), n)
     assert made.gap == pytest.approx(2 / 3)
+    right = dynamics.pool(debate(ONE, ONE, TWO)).collapsed_wrong  # twice agreed on R, once on X
+    assert right is not None
+    assert right.value == pytest.approx(1 / 3)
 
 
 def test_errors_by_hand() -> None:
@@ -168,6 +175,9 @@ def test_errors_by_hand() -> None:
     assert (made.together[0][1], made.expected[0][1]) == (0.25, 0.25)
     assert made.same[0][2] == 0.5  # X and X, X and Y
     assert made.limit == pytest.approx(1.96 / 2, abs=1e-3)
+    silent = agents.errors(debate(row("1", "??"), row("2", "XX")))
+    assert silent is not None
+    assert silent.same[0][1] == 0.5  # to say nothing is not to say the same
     never = agents.errors(debate(row("1", "RX"), row("2", "RR")))
     assert never is not None
     assert never.phi[0][1] is None

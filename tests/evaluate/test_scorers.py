@@ -140,6 +140,8 @@ async def test_tolerance() -> None:
     assert [await relative.score(a, asked, "") for a in answers] == [1, 1, 1, 1, 0]
     assert await Numeric(0.1, 0).score("0.3", item(Number(), "0.2"), "") == 1  # 0.3 - 0.2 > 0.1 in binary
     assert await Numeric().score("201", item(Number(), "200", tolerance="1"), "") == 1
+    assert await Numeric().score("1000001", item(Number(), "1000000"), "") == 0
+    assert await Numeric().score("0.33333333333", item(Number(), "0.333333333333"), "") == 1
     assert await Numeric().score("nothing", asked, "") == 0
     assert await Numeric().score("1", item(Number(), "no number"), "") == 0
     assert await Numeric().score("9" * 300, item(Number(), "9" * 299), "") == 0
@@ -155,6 +157,7 @@ async def test_tolerance() -> None:
         ("a, b", ("b, c",), False, 1 / 3),
         ('{"x": 1}', ("y",), False, 0),
         ("", ("a",), False, 0),
+        ("[]", ("[]",), True, 1),
         ("[[", ("a",), False, 0),
     ],
 )
