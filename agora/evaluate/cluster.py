@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -380,6 +381,14 @@ def _connect(ray: Any, given: Ray) -> None:
             hint="Use --ray-address auto on a node, or `ray job submit`.",
         )
     here: dict[str, Any] = {"address": address}
+    host, _, port = (address or "").rpartition(":")
+    if port.isdecimal():  # ray itself would try for five minutes
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), 10).close()
+        except (OSError, OverflowError) as error:
+            why = getattr(error, "strerror", None) or "no answer"
+            hint = "Check --ray-address; `ray status` tells what there is."
+            raise InputError(f"the Ray cluster {address} cannot be reached: {why}.", hint=hint) from None
     if address is None or address == "local":
         here = {"address": "local", "num_cpus": given.workers, "include_dashboard": False}
     handler = signal.getsignal(signal.SIGTERM)
