@@ -114,11 +114,14 @@ def test_a_worker_is_killed_over_postgresql(asked: Served, here: Any, tmp_path: 
         check(asked, since, url, told, here)
 
 
-def test_a_budget_is_kept_and_a_limit_that_cannot_be_divided_is_told_of(asked: Served, tmp_path: Path) -> None:
-    url, since = f"sqlite:///{tmp_path / 'runs.sqlite'}", len(asked.log())
-    told = evaluated(file_of(tmp_path, asked), url, "workers", budget={"calls": 50})
-    assert "the budget of 50 calls is used up" in json.dumps(told)
-    assert requests(asked, since).total() <= 50
-    file = file_of(tmp_path, asked, most=1)
-    told = evaluated(file, url, "workers")
-    assert "concurrent: 1 cannot be divided among 2 workers" in told["error"]
+def test_the_command_keeps_a_budget_and_prints_one_object(asked: Served, tmp_path: Path) -> None:
+    file, since = file_of(tmp_path, asked), len(asked.log())
+    command = [sys.executable, "-m", "agora.cli", "eval", str(file), "-d", "arithmetic:16", "-b", "none", "--json"]
+    command += ["--store", f"sqlite:///{tmp_path / 'runs.sqlite'}", "--engine", "ray", "--workers", "2", "-c", "4"]
+    env = {**os.environ, "AGORA_TEST_KEY": "hush", "PYTHONWARNINGS": "error::ResourceWarning"}
+    ended = subprocess.run([*command, "--budget", "calls=70"], env=env, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 3, ended.stderr[-4000:]
+    assert "the budget of 70 calls is used up" in json.loads(ended.stdout)["stopped"]
+    assert "hush" not in ended.stdout + ended.stderr
+    # the last ones may be held, and not be sent any more
+    assert 70 - 4 * AGENTS <= requests(asked, since).total() <= 70

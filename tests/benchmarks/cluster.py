@@ -2,7 +2,7 @@
 
 python tests/benchmarks/cluster.py [-n ITEMS] [-r REPEATS] [--latency SECONDS] [--json]
 
-Each debate is of 3 scripted agents over 3 rounds: 9 calls an item, a SQLite journal, 64 items at a time; with a latency,
+Each debate is of 3 scripted agents over 3 rounds: 9 calls an item, a SQLite journal, 64 items at a time; with a latency
 as of hosted models, and with pocket models, which take CPU instead. Workers are started before the clock is.
 """
 

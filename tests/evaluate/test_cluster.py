@@ -324,6 +324,12 @@ def test_what_is_wrong_with_a_worker_is_told(file: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr("agora.evaluate.worker.versions", lambda: {"agora-debate": "0.0.1"})
     with pytest.raises(InputError, match=r"a worker on .*: it has agora 0\.0\.1"):
         run(file)
+    monkeypatch.undo()
+    tight = tmp_path / "tight.yaml"
+    model = "{openai: m, base_url: 'http://127.0.0.1:9/v1', limits: {concurrent: 1}}"
+    tight.write_text(f"models: {{m: {model}}}\nagents: {{a: m}}\nanswer: number\n")
+    with pytest.raises(InputError, match="concurrent: 1 cannot be divided among 2 workers"):
+        run(tight)
 
 
 def test_limits_are_divided() -> None:
