@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,11 @@ import anyio
 from anyio.abc import TaskGroup
 
 from agora import calls
-from agora.budget import Budget, Meter
-from agora.errors import AgoraError, BudgetError, InputError, MissingError, ServerError
+from agora.errors import AgoraError, InputError, MissingError, ServerError
 from agora.evaluate.engines import Form, Local
+from agora.evaluate.leases import Account, Lender
 from agora.evaluate.records import Item
-from agora.evaluate.worker import Job, Letter, Outcome, Spent, Worker
+from agora.evaluate.worker import Job, Letter, Outcome, Worker
 from agora.journal import Journal, Recorder, versions
 from agora.model import Settings
 from agora.records import Usage, Verdict
@@ -34,7 +34,6 @@ _log = logging.getLogger(__name__)
 START = 120.0  # seconds to wait for a worker where there is none
 GRACE = 10.0  # seconds that workers have to tell what was answered, at the end
 LOST = 3  # workers that one item may take with it, and those in a row that may be lost before they have done anything
-SPARES = 4  # of a limited budget a worker is given at a time what is left, over so many times the workers
 
 
 @dataclass(frozen=True)
@@ -70,6 +69,28 @@ class Ray:
             raise InputError(f"workers: at least 1 is needed, not {self.workers}.")
         return Cluster(self, debates, journal)
 
+    @contextmanager
+    def connected(self) -> Iterator[Any]:
+        """Be connected for a while: evaluations inside need not connect, each for itself, nor start a cluster.
+
+        Raises:
+            MissingError: if Ray is not installed.
+            InputError: if there is no such cluster.
+        """
+        ray = _ray()
+        if ray.is_initialized():
+            yield ray
+            return
+        told = getattr(ray._private.worker, "print_to_stdstream", None)
+        try:
+            # it tells on standard output, at length, that nodes are lost
+            ray._private.worker.print_to_stdstream = lambda *_, **__: None
+            _connect(ray, self)
+            yield ray
+        finally:
+            ray.shutdown()
+            ray._private.worker.print_to_stdstream = told
+
 
 @dataclass(eq=False)
 class _Hand:
@@ -78,7 +99,7 @@ class _Hand:
     actor: Any
     jobs: int = 0  # under way
     done: int = 0
-    granted: Usage = Usage()  # of the budget, less what it has told of
+    account: Account = field(default_factory=Account)
     over: anyio.Event = field(default_factory=anyio.Event)  # it is gone, and what it has told is durable
 
 
@@ -89,24 +110,26 @@ class Cluster:
         self._given, self._journal, self._local = given, journal, Local(debates)
         self._files = {name: dict(debate.source or {}) for name, debate in debates.items()}
         self._group: TaskGroup | None = None
-        self._ours = self._closing = False
+        self._stack, self._closing = ExitStack(), False
         self._all: list[_Hand] = []
         self._alive: list[_Hand] = []
         self._changed = anyio.Event()
         self._under_way: dict[str, tuple[int, list[Row]]] = {}  # run -> its jobs, and what was written since
         self._problem: AgoraError | None = None
-        self._refused: BudgetError | None = None
+        self._last = ""  # what became of a worker
 
     # ---- workers -----------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Cluster:
-        self._ray = _ray()
-        self._gone = (self._ray.exceptions.RayActorError, self._ray.exceptions.NodeDiedError)
-        self._meters = calls.current().meters
-        self._ours = not self._ray.is_initialized()
-        if self._ours:
-            _connect(self._ray, self._given)
+        import sniffio
+
+        if sniffio.current_async_library() != "asyncio":
+            raise InputError("a Ray cluster can be used from asyncio only.", hint="Run it without trio.")
+        self._ray = self._stack.enter_context(self._given.connected())
+        errors = self._ray.exceptions
+        self._gone = (errors.RayActorError, errors.NodeDiedError, errors.ObjectLostError)
         self._n = self._given.workers or max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+        self._lender = Lender(calls.current().meters, self._n)
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
         for _ in range(self._n):
@@ -127,8 +150,7 @@ class Cluster:
                 self._ray.kill(hand.actor)
             await self._group.__aexit__(None, None, None)
         finally:
-            if self._ours:
-                self._ray.shutdown()
+            self._stack.close()
 
     async def _end(self, hand: _Hand) -> None:
         with suppress(*self._gone):
@@ -144,11 +166,14 @@ class Cluster:
                 self._all.append(hand)
                 try:
                     await self._attend(hand)
-                except self._gone:
+                except self._gone as error:
                     self._ray.kill(hand.actor)  # it may only be out of reach
+                    self._last = _brief(error)
                     if not self._closing:
                         left = len(self._alive) - (hand in self._alive)
                         _log.warning("a worker was lost; %d left; what it was asked is asked elsewhere", left)
+                except Exception as error:
+                    self._problem = AgoraError(f"a worker failed: {_brief(error)}.")
                 finally:
                     if hand in self._alive:
                         self._alive.remove(hand)
@@ -158,15 +183,8 @@ class Cluster:
 
     def _start(self) -> Any:
         actor = self._ray.remote(Worker).options(num_cpus=1, scheduling_strategy="SPREAD", max_concurrency=100_000)
-        seconds = [left for meter in self._meters if (left := meter.seconds_left()) is not None]
-        limited = {
-            name: 0
-            for name in ("calls", "tokens", "usd")
-            if any(getattr(meter.budget, name) is not None for meter in self._meters)
-        }
-        limits = Budget(**limited, seconds=max(0.0, min(seconds)) if seconds else None)  # type: ignore[arg-type]
         kept = {"content": self._journal.content, "reuse": self._journal.reuse}
-        return actor.remote(self._files, versions()["agora-debate"], self._n, limits, kept)
+        return actor.remote(self._files, versions()["agora-debate"], self._n, self._lender.limits(), kept)
 
     async def _attend(self, hand: _Hand) -> None:
         """Answer what a worker asks, until it is gone."""
@@ -179,7 +197,7 @@ class Cluster:
         answers: dict[int, Any] = {}
         while True:
             letter: Letter = await hand.actor.exchange.remote(answers)
-            self._count(hand, letter.spent)
+            self._lender.count(hand.account, letter.spent)
             if letter.ended:
                 return
             answers = await self._answers(hand, letter)
@@ -196,12 +214,25 @@ class Cluster:
             for number, kind, data in letter.requests:
                 answers[number] = None
                 if kind == "more":
-                    answers[number] = await self._grant(hand, *data)
+                    short, model = data
+                    answers[number] = await self._lender.lend(hand.account, short, model, self._others(hand))
                 elif kind == "read":
                     answers[number] = await self._journal._read(data)
         except AgoraError as error:
             answers = {number: error for number, _, _ in letter.requests}
         return answers
+
+    def _others(self, hand: _Hand) -> list[tuple[Account, Callable[[], Awaitable[Usage]]]]:
+        """The other workers' accounts, and how to have back what they do not need."""
+
+        async def spare(other: _Hand) -> Usage:
+            try:
+                given: Usage = await other.actor.spare.remote()
+            except self._gone:
+                return Usage()
+            return given
+
+        return [(other.account, partial(spare, other)) for other in self._alive if other is not hand]
 
     def _tell(self) -> None:
         self._changed.set()
@@ -229,12 +260,13 @@ class Cluster:
                 try:
                     outcome: Outcome = await hand.actor.answer.remote(job)
                 except self._gone:
+                    self._ray.kill(hand.actor)  # what it did is not known: it is not to go on
                     await hand.over.wait()
                     continue
                 finally:
                     hand.jobs -= 1
                 hand.done += 1
-                self._count(hand, outcome.spent)
+                self._lender.count(hand.account, outcome.spent)
                 recorder.reused += outcome.reused
                 return self._read(outcome)
         raise ServerError(f"{LOST} workers were lost while they asked it about item {item.id}.", model=form.of)
@@ -258,7 +290,7 @@ class Cluster:
                 if self._problem is not None:
                     raise self._problem
                 if len(self._all) and all(hand.over.is_set() for hand in self._all):
-                    raise AgoraError("all workers were lost.", hint="What was answered is kept.")
+                    raise AgoraError(f"all workers were lost; of the last one Ray says: {self._last}.")
                 await self._changed.wait()
         if self._problem is not None:
             raise self._problem
@@ -269,94 +301,20 @@ class Cluster:
 
     def _read(self, outcome: Outcome) -> Verdict:
         if outcome.late:
-            left: Callable[[Meter], float] = lambda meter: meter.seconds_left() or 0.0  # noqa: E731
-            timed = [meter for meter in self._meters if meter.budget.seconds is not None]
-            self._refused = min(timed, key=left).timed_out()
-        if outcome.refused and self._refused is not None:
-            raise self._refused
+            self._lender.late()
+        if outcome.refused and self._lender.refused is not None:
+            raise self._lender.refused
         if outcome.error is not None:
             raise outcome.error
         assert outcome.verdict is not None
         return outcome.verdict
 
-    # ---- the budget ----------------------------------------------------------------------------------------------
 
-    def _count(self, hand: _Hand, spent: Spent) -> None:
-        """What a worker has spent counts here, in place of what it was granted for it."""
-        u = spent.usage
-        done = _least(hand.granted, Usage(u.calls + spent.failed, u.tokens, usd=u.usd or 0.0))
-        hand.granted = _less(hand.granted, done)
-        for meter in self._meters:
-            meter.release(done)
-            meter.used = meter.used + u
-            meter.failed += spent.failed
-
-    async def _grant(self, hand: _Hand, short: Usage, model: str) -> Usage | BudgetError:
-        """More of the budget for a worker; or what does not allow it. What a worker that is lost had been granted, and
-        had not told of, counts as spent: nobody knows."""
-        for wanted in (self._portion(short), short):
-            if self._held(wanted, model) is None:
-                hand.granted = hand.granted + wanted
-                return wanted
-        for other in [other for other in self._alive if other is not hand]:
-            with suppress(*self._gone):
-                spare: Usage = await other.actor.spare.remote()
-                spare = _least(other.granted, spare)
-                other.granted = _less(other.granted, spare)
-                for meter in self._meters:
-                    meter.release(spare)
-        refused = self._held(short, model, last=True)
-        if refused is None:
-            hand.granted = hand.granted + short
-            return short
-        self._refused = refused
-        return BudgetError(refused.message, limit=refused.limit, hint=refused.hint)
-
-    def _held(self, wanted: Usage, model: str, *, last: bool = False) -> BudgetError | None:
-        """Hold a part of every budget, or of none: then what does not allow it."""
-        held: list[Meter] = []
-        for meter in self._meters:
-            before = meter.stopped
-            try:
-                meter.reserve(wanted, model)
-                held.append(meter)
-            except BudgetError as error:
-                if not last:
-                    meter.stopped = before  # others may give back what they do not need
-                for other in held:
-                    other.release(wanted)
-                return error
-        return None
-
-    def _portion(self, short: Usage) -> Usage:
-        """What is granted at once, so that workers need not ask for every call."""
-        room = {name: math.inf for name in ("calls", "tokens", "usd")}
-        for meter in self._meters:
-            b, taken = meter.budget, meter.used + meter.held
-            taken = replace(taken, calls=taken.calls + meter.failed)
-            for name in room:
-                limit, there = getattr(b, name), getattr(taken, name)
-                if limit is not None and there is not None:
-                    room[name] = min(room[name], (limit - there) / (SPARES * self._n))
-        part = {name: 0.0 if left == math.inf else left for name, left in room.items()}
-        usd = None if short.usd is None else max(short.usd, part["usd"])
-        tokens = max(short.tokens, int(part["tokens"]))
-        return Usage(max(short.calls, int(part["calls"])), tokens, usd=usd)
-
-
-def _least(a: Usage, b: Usage) -> Usage:
-    return Usage(min(a.calls, b.calls), min(a.tokens, b.tokens), usd=min(a.usd or 0.0, b.usd or 0.0))
-
-
-def _less(a: Usage, b: Usage) -> Usage:
-    return Usage(a.calls - b.calls, a.tokens - b.tokens, usd=(a.usd or 0.0) - (b.usd or 0.0))
+def _brief(error: Exception) -> str:
+    return " ".join(str(error).split())[:300].rstrip(".")
 
 
 def _ray() -> Any:
-    import sniffio
-
-    if sniffio.current_async_library() != "asyncio":
-        raise InputError("a Ray cluster can be used from asyncio only.", hint="Run it without trio.")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
@@ -392,15 +350,11 @@ def _connect(ray: Any, given: Ray) -> None:
     if address is None or address == "local":
         here = {"address": "local", "num_cpus": given.workers, "include_dashboard": False}
     handler = signal.getsignal(signal.SIGTERM)
-    with suppress(ImportError, AttributeError):  # ray tells on standard output, with its state, that nodes are lost
-        ray._private.worker.print_to_stdstream = lambda *_, **__: None
     try:
         ray.init(**here, logging_level="error", log_to_driver=False)
     except Exception as error:  # ray raises what it likes: ConnectionError, RuntimeError, ValueError
-        said = " ".join(str(error).split())[:200].rstrip(".")
-        raise InputError(
-            f"the Ray cluster {address or 'on this machine'}: {said}.", hint="Check --ray-address."
-        ) from None
+        where = address or "on this machine"
+        raise InputError(f"the Ray cluster {where}: {_brief(error)}.", hint="Check --ray-address.") from None
     finally:
-        with suppress(ValueError):  # not the main thread
+        with suppress(ValueError, TypeError):  # not the main thread, or not of Python
             signal.signal(signal.SIGTERM, handler)

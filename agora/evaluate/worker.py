@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
 from agora import calls
-from agora.budget import Budget, Meter
+from agora.budget import Budget
 from agora.errors import AgoraError, BudgetError, InputError, sentence
 from agora.evaluate.engines import Form, Local
+from agora.evaluate.leases import Ask, Lease, Spent
 from agora.evaluate.records import Item
 from agora.journal import Journal, Recorder, versions
 from agora.model import Settings
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from agora.store import Row
 
 _T = TypeVar("_T")
-Ask = Callable[[str, Any], Awaitable[Any]]  # what is asked of the process that evaluates: a kind and its data
 
 
 @dataclass(frozen=True)
@@ -61,14 +60,6 @@ class Job:
         chosen = {row["path"]: json.loads(row["data"]) for row in events if row["kind"] == "choice"}
         known["choices"] = {**known["choices"], **chosen}
         return Recorder(journal, self.run, **known)
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What was spent since this was last told: usage, and how many calls gave no reply."""
-
-    usage: Usage = Usage()
-    failed: int = 0
 
 
 @dataclass(frozen=True)
@@ -129,95 +120,6 @@ class Wire(Journal):
     async def _read(self, work: Callable[[Any], _T]) -> _T:
         found: _T = await self._ask("read", work)
         return found
-
-
-class Lease(Meter):
-    """A part of the evaluation's budget: where it does not allow a call, more is asked for.
-
-    Args:
-        limited: the evaluation's limits, of which it has nothing yet, and the seconds that are left.
-        ask: asks for more.
-    """
-
-    def __init__(self, limited: Budget, ask: Ask) -> None:
-        none = {name: 0 for name in ("calls", "tokens", "usd") if getattr(limited, name) is not None}
-        super().__init__(replace(limited, **none))
-        self._ask, self._asking = ask, anyio.Lock()
-        self._over: BudgetError | None = None
-        self._told = Spent()
-
-    def _stop(self, limit: str, message: str, hint: str | None = None) -> NoReturn:
-        if self._over is None:
-            raise BudgetError(message, limit=limit, hint=hint, meter=self)
-        self.stopped = BudgetError(self._over.message, limit=self._over.limit, hint=self._over.hint, meter=self)
-        raise self.stopped
-
-    async def more(self, expected: Usage, model: str) -> bool:
-        """Whether there is more of the evaluation's budget."""
-        async with self._asking:
-            if self._over is not None or self.stopped is not None:
-                return False
-            short = self._short(expected)
-            if short is None:
-                return True  # somebody else's request brought enough
-            given = await self._ask("more", (short, model))
-            if isinstance(given, BudgetError):
-                self._over = given
-                return False
-            self._add(given, 1)
-            return True
-
-    def _short(self, expected: Usage) -> Usage | None:
-        """What is missing for a call; None if nothing is."""
-        b, taken = self.budget, self.used + self.held + expected
-        calls_short = 0 if b.calls is None else max(0, taken.calls + self.failed - b.calls)
-        tokens_short = 0 if b.tokens is None else max(0, taken.tokens - b.tokens)
-        usd_short: float | None = 0.0
-        if b.usd is not None:
-            usd_short = None if taken.usd is None else max(0.0, taken.usd - b.usd)
-            if usd_short and taken.usd:
-                usd_short += 4 * math.ulp(taken.usd)  # so that what is added is enough, rounded as it may be
-        if usd_short == 0 and not calls_short and not tokens_short:
-            return None
-        return Usage(calls_short, tokens_short, usd=usd_short)
-
-    def _add(self, given: Usage, sign: int) -> None:
-        b = self.budget
-        self.budget = replace(
-            b,
-            calls=None if b.calls is None else b.calls + sign * given.calls,
-            tokens=None if b.tokens is None else b.tokens + sign * given.tokens,
-            usd=None if b.usd is None else max(0.0, b.usd + sign * (given.usd or 0.0)),
-        )
-
-    def spare(self) -> Usage:
-        """Give back what no call under way needs."""
-        b, taken = self.budget, self.used + self.held
-        given = Usage(
-            0 if b.calls is None else max(0, b.calls - taken.calls - self.failed),
-            0 if b.tokens is None else max(0, b.tokens - taken.tokens),
-            usd=0.0 if b.usd is None or taken.usd is None else max(0.0, b.usd - taken.usd),
-        )
-        self._add(given, -1)
-        return given
-
-    def settle(self, expected: Usage, usage: Usage | None) -> None:
-        """Count what a call took, and tell it with the next letter."""
-        super().settle(expected, usage)
-        told = self._told
-        if usage is None:
-            self._told = replace(told, failed=told.failed + expected.calls)
-        else:
-            self._told = replace(told, usage=told.usage + usage)
-
-    def told(self) -> Spent:
-        """What was spent since this was last asked."""
-        told, self._told = self._told, Spent()
-        return told
-
-    def shares(self) -> list[float]:
-        """None: how much of a lease is used up says nothing about the budget that it is a part of."""
-        return []
 
 
 class Mailbox:

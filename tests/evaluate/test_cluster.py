@@ -7,9 +7,11 @@ import contextlib
 import contextvars
 import copyreg
 import pickle
+import sys
 import types
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,10 @@ from ray_evaluation import items, table
 from agora import Debate, Journal, ScriptedModel, StoreError, calls, store
 from agora.budget import Budget
 from agora.config import load
-from agora.errors import AgoraError, BudgetError, InputError, QuorumError, ServerError
+from agora.errors import AgoraError, BudgetError, InputError, MissingError, QuorumError, ServerError
 from agora.evaluate import Progress, Ray, Results, cluster, evaluate, evaluate_async
 from agora.models import limits
+from agora.records import Reply, Usage
 
 DEBATE = """
 models:
@@ -89,7 +92,8 @@ class Actor:
 class FakeRay:
     """What of Ray is used."""
 
-    exceptions = types.SimpleNamespace(RayActorError=Gone, NodeDiedError=Gone)
+    _private = types.SimpleNamespace(worker=types.SimpleNamespace())
+    exceptions = types.SimpleNamespace(RayActorError=Gone, NodeDiedError=Gone, ObjectLostError=Gone)
 
     def __init__(self, deaths: dict[tuple[int, str, int], str]) -> None:
         self.deaths, self.actors = deaths, list[Actor]()
@@ -115,6 +119,9 @@ class FakeRay:
 
     def kill(self, actor: Actor) -> None:
         actor.kill()
+
+    def shutdown(self) -> None:
+        pass
 
 
 @pytest.fixture(autouse=True)
@@ -311,6 +318,24 @@ def test_tokens_count_where_the_budget_is_and_seconds_end_it(file: Path) -> None
         run(file, baselines=[], budget=Budget(seconds=0))
 
 
+def test_usd_are_lent_and_an_unknown_price_is_told_of(
+    file: Path, heard: Counter[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def priced(self: ScriptedModel) -> Reply:
+        return Reply("Answer: 1", model=self.name, usage=Usage(1, 10, 10, usd=0.1))
+
+    monkeypatch.setattr(ScriptedModel, "cost", lambda self, usage: 0.1)
+    monkeypatch.setattr(ScriptedModel, "_say", lambda self, index, messages: priced(self))
+    with calls.limited(Budget()) as meter:
+        assert "USD does not allow another call" in stopped(file, budget=Budget(usd=2.0), baselines=[])
+    assert heard.total() == meter.used.calls + meter.failed
+    assert meter.used.usd is not None
+    assert meter.used.usd < 2.0 + 1e-9
+    monkeypatch.setattr(ScriptedModel, "cost", lambda self, usage: None)
+    with pytest.raises(InputError, match="price"):
+        run(file, budget=Budget(usd=2.0), baselines=[])
+
+
 def test_debates_that_no_file_makes_are_refused(file: Path) -> None:
     made, _ = load(file)
     for debate in (made.varied(seed=2), Debate(made.agents, answer="number")):
@@ -318,6 +343,20 @@ def test_debates_that_no_file_makes_are_refused(file: Path) -> None:
             evaluate(debate, items(2), engine=Ray(2))
     with pytest.raises(InputError, match="at least 1"):
         evaluate(made, items(2), engine=Ray(0))
+
+
+def test_where_it_cannot_be(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    debate, _ = load(file)
+    with pytest.raises(InputError, match="asyncio only"):
+        anyio.run(partial(evaluate_async, debate, items(2), engine=Ray(2)), backend="trio")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingError, match=r"pip install 'agora-debate\[ray\]'"):
+        evaluate(debate, items(2), engine=Ray(2))
+    monkeypatch.setitem(sys.modules, "ray", FakeRay({}))
+    monkeypatch.setattr(FakeRay, "is_initialized", lambda self: False)
+    for address, said in (("127.0.0.1:9", "cannot be reached"), ("ray://127.0.0.1:9", "not by a Ray client")):
+        with pytest.raises(InputError, match=said):
+            evaluate(debate, items(2), engine=Ray(2, address))
 
 
 def test_what_is_wrong_with_a_worker_is_told(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
