@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -121,10 +122,10 @@ class Cluster:
     # ---- workers -----------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Cluster:
-        import sniffio
-
-        if sniffio.current_async_library() != "asyncio":
-            raise InputError("a Ray cluster can be used from asyncio only.", hint="Run it without trio.")
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise InputError("a Ray cluster can be used from asyncio only.", hint="Run it without trio.") from None
         self._ray = self._stack.enter_context(self._given.connected())
         errors = self._ray.exceptions
         self._gone = (errors.RayActorError, errors.NodeDiedError, errors.ObjectLostError)
