@@ -83,6 +83,10 @@ class Meter:
             raise self.timed_out()
         self.held = taken_plus(self.held, expected)
 
+    async def more(self, expected: Usage, model: str) -> bool:
+        """Whether what `reserve` has refused may be tried again: of a meter whose limits can be raised."""
+        return False
+
     def settle(self, expected: Usage, usage: Usage | None) -> None:
         """Count what a call took, in place of what it was expected to take; None if it gave no reply: then it counts as
         a call, as it was sent."""

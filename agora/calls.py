@@ -162,7 +162,7 @@ async def _call(here: Scope, model: Model, messages: Sequence[Message], settings
             return entry.reply
         if entry.error is not None:
             raise entry.error
-    expected = _reserve(here.meters, model, messages, settings)
+    expected = await _reserve(here.meters, model, messages, settings)
     begun, at = time.perf_counter(), time.time()
     usage: Usage | None = None
     if here.recorder is not None:
@@ -222,7 +222,7 @@ def estimate_tokens(messages: Sequence[Message]) -> int:
     return sum(len(message.content) // 4 + 4 for message in messages)
 
 
-def _reserve(
+async def _reserve(
     meters: tuple[Meter, ...], model: Model, messages: Sequence[Message], settings: Settings
 ) -> list[tuple[Meter, Usage]]:
     """Hold the expected usage on every meter, or on none."""
@@ -238,9 +238,15 @@ def _reserve(
             expected = meter.expect(tokens, most)
             if meter.budget.usd is not None:
                 expected = priced(expected, cost)
-            meter.reserve(expected, model.name)
+            while True:
+                try:
+                    meter.reserve(expected, model.name)
+                    break
+                except BudgetError:
+                    if not await meter.more(expected, model.name):
+                        raise
             held.append((meter, expected))
-    except BudgetError:
+    except BaseException:
         for meter, expected in held:
             meter.release(expected)
         raise

@@ -396,7 +396,7 @@ class Recorder:
         self.reused = 0  # replies taken from the journal
         self.outcome: dict[str, Any] = {}  # of the run: what its end is noted with
         self._found = {(entry.path, entry.hash, entry.occurrence): entry for entry in calls}
-        self._beside = {(entry.path, entry.hash, entry.occurrence): entry.reply for entry in beside}
+        self._beside = {(entry.path, entry.hash, entry.occurrence): entry for entry in beside}
         self._count: Counter[tuple[str, str]] = Counter()
         self._same: Counter[str] = Counter()
         self._choices = dict(choices or {})
@@ -406,6 +406,23 @@ class Recorder:
     def recorded(self) -> int:
         """Replies of earlier attempts at this run."""
         return sum(entry.reply is not None for entry in self._found.values())
+
+    def known(self, path: str = "") -> dict[str, Any]:
+        """What a recorder of the same run in another process is to know: its last four arguments, as they began.
+
+        Args:
+            path: only what is at or below it.
+        """
+
+        def here(other: str) -> bool:
+            return not path or other == path or other.startswith(f"{path}/")
+
+        return {
+            "calls": [entry for entry in self._found.values() if here(entry.path)],
+            "choices": {place: choice for place, choice in self._choices.items() if here(place)},
+            "seen": [event for event in self._seen if here(event[1])],
+            "beside": [entry for entry in self._beside.values() if here(entry.path)],
+        }
 
     def used(self, path: str = "") -> Usage:
         """What the calls recorded before took, those below a path."""
@@ -435,7 +452,8 @@ class Recorder:
             self.reused += 1
             return found
         entry = Entry(path, occurrence, digest, plain(model.name), request)
-        entry.reply = self._beside.get((*key, occurrence))
+        if (other := self._beside.get((*key, occurrence))) is not None:
+            entry.reply = other.reply
         if entry.reply is None and self.journal.reuse:
             from agora import store
 

@@ -424,13 +424,7 @@ def replayable(
             place = re.search(r"/(\d+)/[^/]+(?:/|$)", row["path"])
             if row["begun"] + row["seconds"] >= over[0] or (place and int(place[1]) > over[1]):
                 continue
-        entries.append(
-            Entry(
-                row["path"], row["occurrence"], row["hash"], row["model"], row["request"] or "",
-                reply_of(json.loads(row["reply"])) if row["reply"] is not None else None,
-                _error(row) if row["error"] is not None else None,
-            )
-        )  # fmt: skip
+        entries.append(entry_of(row))
     noted = sa.select(EVENTS.c.kind, EVENTS.c.path, EVENTS.c.data).where(EVENTS.c.run == run)
     seen = {(kind, path, data) for kind, path, data in connection.execute(noted)}
     return entries, {path: json.loads(data) for kind, path, data in seen if kind == "choice"}, seen
@@ -443,6 +437,15 @@ def replies(connection: sa.Connection, *, runs: Sequence[str]) -> list[Entry]:
         Entry(row["path"], row["occurrence"], row["hash"], row["model"], "", reply_of(json.loads(row["reply"])))
         for row in connection.execute(query).mappings()
     ]
+
+
+def entry_of(row: Any) -> Entry:
+    """A call as it was written."""
+    return Entry(
+        row["path"], row["occurrence"], row["hash"], row["model"], row["request"] or "",
+        reply_of(json.loads(row["reply"])) if row["reply"] is not None else None,
+        _error(row) if row["error"] is not None else None,
+    )  # fmt: skip
 
 
 def _error(row: Any) -> ModelError:

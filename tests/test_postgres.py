@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from itertools import count
 from pathlib import Path
 
 import anyio
 import journal_cases as cases
+import postgres_server
 import pytest
 
 from agora import Journal, StoreError, store
@@ -19,80 +15,17 @@ from agora import Journal, StoreError, store
 pytest.importorskip("psycopg")
 
 
-def _tool(name: str) -> str | None:
-    """Debian keeps the server's programs off the path."""
-    if found := shutil.which(name):
-        return found
-    return next(map(str, sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True)), None)
-
-
-def _unprivileged() -> list[str] | None:
-    """What runs a command as somebody else: PostgreSQL refuses to be run by root. None where that cannot be had."""
-    if not hasattr(os, "geteuid"):
-        return None
-    if os.geteuid() != 0:
-        return []
-    import pwd
-
-    for name in ("postgres", "nobody"):
-        try:
-            user = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        if setpriv := shutil.which("setpriv"):
-            return [setpriv, f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
-        if runuser := shutil.which("runuser"):
-            return [runuser, "-u", name, "--"]
-    return None
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """The address of a server that only this module uses: a socket in a folder of its own."""
-    initdb, pg_ctl, other = _tool("initdb"), _tool("pg_ctl"), _unprivileged()
-    if initdb is None or pg_ctl is None or other is None:
-        pytest.skip("there is no PostgreSQL server to start here")
-    # pytest's folders are its user's own, and a socket's path must be short
-    folder = Path(tempfile.mkdtemp(prefix="agora-pg-"))
-    folder.chmod(0o777)
-
-    def run(*command: str) -> int:
-        done = subprocess.run(
-            [*other, *command], cwd="/", timeout=60, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, env={**os.environ, "LC_ALL": "C", "HOME": str(folder)},
-        )  # fmt: skip
-        return done.returncode
-
-    data, options = str(folder / "data"), f"-c listen_addresses='' -c unix_socket_directories='{folder}' -c fsync=off"
-    try:
-        if run(initdb, "-D", data, "-U", "agora", "-A", "trust", "-E", "UTF8", "--no-sync") or run(
-            pg_ctl, "-D", data, "-w", "-l", str(folder / "log"), "-o", options, "start"
-        ):
-            pytest.skip("no PostgreSQL server can be started here")
-        try:
-            yield str(folder)
-        finally:
-            run(pg_ctl, "-D", data, "-w", "-m", "immediate", "stop")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-_names = (f"d{i}" for i in count())
+    """The address of a server that only this module uses."""
+    with postgres_server.running() as address:
+        yield address
 
 
 @pytest.fixture
 def new(server: str) -> Callable[[], str]:
     """Makes empty databases."""
-
-    def make() -> str:
-        import psycopg
-
-        name = next(_names)
-        with psycopg.connect(host=server, user="agora", dbname="postgres", autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
-        return f"postgresql://agora@/{name}?host={server}"
-
-    return make
+    return lambda: postgres_server.database(server)
 
 
 @pytest.fixture

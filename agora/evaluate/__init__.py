@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agora.evaluate.analysis import Analysis, analyse
 from agora.evaluate.baselines import BASELINES
+from agora.evaluate.cluster import Ray
 from agora.evaluate.comparing import Against, against
 from agora.evaluate.data import load
 from agora.evaluate.output import publish
@@ -21,6 +22,7 @@ __all__ = [
     "Dataset",
     "Item",
     "Progress",
+    "Ray",
     "Results",
     "Said",
     "Scored",

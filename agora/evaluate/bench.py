@@ -14,13 +14,12 @@ import anyio
 from agora import calls
 from agora.budget import Meter
 from agora.errors import AgoraError, BudgetError, InputError, StoreError
-from agora.evaluate.baselines import asking
+from agora.evaluate.engines import Engine, Form
 from agora.evaluate.records import Dataset, Item
 from agora.evaluate.scoring import BUDGET, Marks
 from agora.journal import ITEM, Journal, Recorder
 from agora.model import Settings, derive_seed
 from agora.records import Turn, Usage, Verdict
-from agora.text.debate import Debate
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,11 @@ class Bench:
         data: the items and their scorer.
         seed: of everything.
         meter: of the evaluation's budget.
+        engine: asks the contestants.
     """
 
-    def __init__(self, journal: Journal, data: Dataset, seed: int, meter: Meter) -> None:
-        self.journal, self.data, self.seed, self.meter = journal, data, seed, meter
+    def __init__(self, journal: Journal, data: Dataset, seed: int, meter: Meter, engine: Engine) -> None:
+        self.journal, self.data, self.seed, self.meter, self.engine = journal, data, seed, meter, engine
         self.replayed = 0  # replies that were in the journal
 
     def seed_of(self, item: Item) -> int:
@@ -55,11 +55,11 @@ class Bench:
         """The id of a contestant's run on an item: the same whenever the same is evaluated."""
         return f"{ITEM}{_hash(item.id, item.digest, self.seed)}:{_hash(*contestant)}"
 
-    async def debate(self, debate: Debate, item: Item, key: Sequence[Any], beside: Sequence[str] = ()) -> Ran:
+    async def debate(self, form: Form, item: Item, key: Sequence[Any], beside: Sequence[str] = ()) -> Ran:
         """Run a debate on an item, or find in the journal what it did.
 
         Args:
-            debate: the contestant.
+            form: the contestant.
             item: what it is asked.
             key: what tells it from all others.
             beside: runs whose replies to the same calls are its own.
@@ -70,12 +70,12 @@ class Bench:
             StoreError: if the journal cannot be written.
         """
         run, began = self.run_of(item, *key), time.perf_counter()
+        debate = self.engine.made(replace(form, donor=()))
         about = {"question": item.question, "name": debate.name, "seed": self.seed, "config": debate.source}
         error: AgoraError | None = None
         try:
             async with self.journal.recording(run, **about, beside=beside) as recorder:
-                with calls.scope(recorder=recorder, path="", listen=None, stream=False):
-                    verdict = await asking(debate, item).answer(item.question, Settings(seed=self.seed_of(item)))
+                verdict = await self.engine.answer(form, item, Settings(seed=self.seed_of(item)), recorder)
                 recorder.outcome.update(answer=verdict.answer, reason=verdict.reason, rounds=len(verdict.rounds) - 1)
                 self.replayed += recorder.reused
                 if self.meter.stopped is not None and BUDGET in verdict.reason:
@@ -131,12 +131,12 @@ class Pool:
 
     Args:
         bench: where they are drawn.
-        debate: the agent alone.
+        form: the agent alone.
         most: samples that are drawn at most.
     """
 
-    def __init__(self, bench: Bench, debate: Debate, most: int) -> None:
-        self.bench, self.alone, self.most = bench, debate, most
+    def __init__(self, bench: Bench, form: Form, most: int) -> None:
+        self.bench, self.form, self.most = bench, form, most
 
     async def draw(self, item: Item, key: Sequence[Any], targets: Mapping[str, float]) -> tuple[list[Sample], str]:
         """Draw samples until they have cost each target, or there are too many.
@@ -150,7 +150,7 @@ class Pool:
             The samples, in order, and the id of their run.
         """
         run = self.bench.run_of(item, *key)
-        about = {"question": item.question, "name": f"{self.alone.name}, samples", "seed": self.bench.seed}
+        about = {"question": item.question, "name": f"{self.form.member}, samples", "seed": self.bench.seed}
         samples: list[Sample] = []
         async with self.bench.journal.recording(run, **about) as recorder:
             while (more := self._missing(samples, targets)) > 0:
@@ -173,8 +173,8 @@ class Pool:
         seed = derive_seed(self.bench.seed_of(item), "sample", i)
         agent = f"sample {i + 1}"
         try:
-            with calls.scope(recorder=recorder, path=f"sample/{i}", listen=None, stream=False):
-                verdict = await asking(self.alone, item).answer(item.question, Settings(seed=seed))
+            settings = Settings(seed=seed)
+            verdict = await self.bench.engine.answer(self.form, item, settings, recorder, f"sample/{i}")
         except (InputError, StoreError):
             raise
         except AgoraError as failure:

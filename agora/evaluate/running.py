@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any, Literal
 
 import anyio
 
@@ -19,7 +19,9 @@ from agora.errors import AgoraError, BudgetError, InputError
 from agora.evaluate import baselines as beside
 from agora.evaluate.baselines import BASELINES
 from agora.evaluate.bench import UNITS, Bench, Pool, Ran, matched
-from agora.evaluate.records import Contestant, Dataset, Item, Results, Role, Scored
+from agora.evaluate.cluster import Ray
+from agora.evaluate.engines import Engine, Form, Local
+from agora.evaluate.records import Contestant, Dataset, Item, Results, Scored
 from agora.evaluate.scoring import alone, failed, independent, round_zero_vote, scored, voted
 from agora.evaluate.sides import Side, in_order
 from agora.journal import Journal, versions
@@ -30,7 +32,7 @@ from agora.text.votes import plurality
 
 SAMPLES = 64  # of self-consistency, for one item, at most
 HOPELESS = 10  # so many failures, and nothing else, end an evaluation
-_T = TypeVar("_T")
+Control = Literal["isolated", "noise"]
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ async def evaluate_async(
     seed: int = 0,
     budget: Budget | None = None,
     journal: Journal | str | Path | None = None,
+    engine: Ray | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Results:
     """Run debates and what stands beside them on the same items.
@@ -115,6 +118,8 @@ async def evaluate_async(
         budget: of this call; replies from the journal are free. Where it ends, so does the evaluation, with the items
             that all debates have answered.
         journal: open, or a store's URL or path; None keeps nothing.
+        engine: asks the contestants in the workers of a Ray cluster, for debates that were read from files; None asks
+            them in this process. The table is the same.
         progress: is told how far it is.
 
     Raises:
@@ -146,7 +151,10 @@ async def evaluate_async(
         if not journal.content:
             raise InputError("an evaluation needs a store that keeps content.", hint="Leave `content: false` out.")
         with calls.limited(budget or Budget()) as meter:
-            bench = Bench(journal, data, seed, meter)
+            asks: Engine = Local(made)
+            if engine is not None:
+                asks = await stack.enter_async_context(engine.opened(made, journal))
+            bench = Bench(journal, data, seed, meter, asks)
             options = _Options(frozenset(baselines), tuple(match), samples, temperature, concurrency)
             return await _Evaluation(made, bench, options, progress).run()
 
@@ -211,7 +219,7 @@ class _Evaluation:
     async def _debates(self, i: int) -> None:
         item, runs = self.items[i], list[str]()
         for side in self.sides:
-            ran = await self.bench.debate(side.debate, item, side.key, runs)
+            ran = await self.bench.debate(Form(side.name), item, side.key, runs)
             runs.append(ran.run)
             await self._take(side, i, item, ran)
 
@@ -257,23 +265,25 @@ class _Evaluation:
         several = len(side.debate.agents) > 1 or side.debate.moderator.last > 0
         pooled = "self-consistency" in wanted and self.options.match and several
         self._planned += len(self.items) * (len(controls) + len(side.dependent) + bool(pooled))
-        for name, agent in beside.members(side.debate).items():
+        for name in beside.members(side.debate):
             if name in side.dependent:
                 side.members[name] = {}
-                await self._contest(side, beside.solo(side.debate, agent), ["alone", name], side.members[name], name)
-        for role, make, note in controls:
+                form = Form(side.name, "alone", name)
+                await self._contest(side, form, ["alone", name], side.members[name], name)
+        for role, note in controls:
             rows: dict[int, Scored] = {}
-            if await self._contest(side, make, [role], rows, f"{side.name}: {role}"):
+            form = Form(side.name, role)
+            if await self._contest(side, form, [role], rows, f"{side.name}: {role}"):
                 side.others.append(Contestant(f"{side.name}: {role}", role, side.name, in_order(rows), note))
         if pooled:
             await self._pool(side)
 
-    def _controls(self, side: Side) -> list[tuple[Role, Any, str]]:
-        found: list[tuple[Role, Any, str]] = []
+    def _controls(self, side: Side) -> list[tuple[Control, str]]:
+        found: list[tuple[Control, str]] = []
         if "isolated" in self.options.baselines:
             made, why = beside.tried(lambda: beside.isolated(side.debate))
             if made is not None:
-                found.append(("isolated", made, ""))
+                found.append(("isolated", ""))
             else:
                 self.notes.append(f"{side.name}: isolated was not run: {why}")
         if "noise" in self.options.baselines:
@@ -283,27 +293,24 @@ class _Evaluation:
                 why = why or "there is no other item to take noise from"
                 self.notes.append(f"{side.name}: noise was not run: {why}")
             else:
-                found.append(("noise", None, "peers' messages are those about the next item"))
+                found.append(("noise", "peers' messages are those about the next item"))
         return found
 
-    async def _contest(
-        self, side: Side, debate: Debate | None, key: Sequence[Any], rows: dict[int, Scored], name: str
-    ) -> bool:
+    async def _contest(self, side: Side, form: Form, key: Sequence[Any], rows: dict[int, Scored], name: str) -> bool:
         """Run another form of a debate on every item; of the noise control the form depends on the item."""
 
         locks: dict[int, anyio.Lock] = defaultdict(anyio.Lock)
 
         async def one(i: int) -> None:
-            item, more = self.items[i], list[Any]()
-            made = debate
-            if made is None:
+            item, more, asked = self.items[i], list[Any](), form
+            if form.kind == "noise":
                 donor = self._donor(side, i)
                 async with locks[donor]:  # two items may have one, where others failed
-                    ran = await self.bench.debate(side.debate, self.items[donor], side.key)
+                    ran = await self.bench.debate(Form(side.name), self.items[donor], side.key)
                 assert ran.verdict is not None
-                made, more = beside.noise(side.debate, ran.verdict.rounds), [self.items[donor].digest]
-            ran = await self.bench.debate(made, item, [*side.key, *key, *more], [side.rows[i].run])
-            rows[i] = await self._scored(item, ran, made.voters)
+                asked, more = replace(form, donor=ran.verdict.rounds), [self.items[donor].digest]
+            ran = await self.bench.debate(asked, item, [*side.key, *key, *more], [side.rows[i].run])
+            rows[i] = await self._scored(item, ran, self.bench.engine.made(form).voters)
             self._count(name, rows[i])
 
         await self._each(one)
@@ -318,10 +325,8 @@ class _Evaluation:
         """Self-consistency of the best member, matched in several units by one pool of samples."""
         members = {name: in_order(rows) for name, rows in side.members.items()}
         name = beside.best(members)
-        agent, warmth = beside.members(side.debate)[name], self.options.temperature
-        if warmth is not None:
-            agent = replace(agent, settings=replace(agent.settings, temperature=warmth))
-        pool = Pool(self.bench, beside.solo(side.debate, agent), self.options.samples)
+        warmth = self.options.temperature
+        pool = Pool(self.bench, Form(side.name, "alone", name, warmth), self.options.samples)
         weight: Any = getattr(side.debate.moderator.decide, "weight", "one")
         units = [unit for unit in self.options.match if any(_target(row, unit) for row in side.rows.values())]
         rows: dict[str, dict[int, Scored]] = {unit: {} for unit in units}

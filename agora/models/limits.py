@@ -42,6 +42,28 @@ class Limits:
 
 
 _UNKNOWN = Limits()
+_among = 1
+
+
+def divide(among: int) -> None:
+    """This process is one of so many that use the same endpoints at once: of what is given from now on, and of what
+    servers tell, it takes an equal part."""
+    global _among
+    _among = among
+
+
+def part(limits: Limits) -> Limits:
+    """This process's part of limits.
+
+    Raises:
+        InputError: if there are more processes than one of them allows.
+    """
+    given = {name: getattr(limits, name) for name in Limits.__slots__}
+    for name, value in given.items():
+        if value is not None and value < _among:
+            hint = f"Use at most {value} workers."
+            raise InputError(f"limits: {name}: {value} cannot be divided among {_among} workers.", hint=hint)
+    return Limits(**{name: value and value // _among for name, value in given.items()})
 
 
 class _Rate:
@@ -239,7 +261,7 @@ class Limiter:
         for name in ("requests", "tokens") if told else ():
             limit = _number(told, f"limit-{name}", f"{name}-limit")
             if limit and getattr(rate.given, f"{name}_per_minute") is None:
-                setattr(rate, name, max(1, int(limit)))
+                setattr(rate, name, max(1, int(limit) // _among))
             left = _number(told, f"remaining-{name}", f"{name}-remaining")
             if left is not None and left < 1:
                 reset = told.get(f"reset-{name}") or told.get(f"{name}-reset")

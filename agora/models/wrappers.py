@@ -13,7 +13,7 @@ from agora import calls
 from agora.errors import BudgetError, InputError, MalformedError, ModelError, ModelTimeoutError
 from agora.journal import Journal, Recorder
 from agora.model import Model, Settings
-from agora.models.limits import Limiter, Limits
+from agora.models.limits import Limiter, Limits, part
 from agora.records import Message, Reply, Usage
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Limited(_Around):
 
     def __init__(self, model: Model, limiter: Limiter, limits: Limits = Limits()) -> None:
         super().__init__(model)
-        self._limiter, self._limits = limiter, limits
+        self._limiter, self._limits = limiter, part(limits)
 
     async def answer(self, messages: Sequence[Message], settings: Settings = Settings()) -> Reply:
         """The model's answer, when it may be asked.

@@ -157,6 +157,8 @@ class Debate:
         }  # fmt: skip
         made = Debate(**{**given, **changes})
         made.source, made.instead = self.source, instead or self.instead
+        if made.source is not None:
+            made.source = {**made.source, "varied": True}  # its file alone does not make it
         return made
 
     @property
