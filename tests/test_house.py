@@ -12,7 +12,7 @@ import agora
 ORDER = [
     "errors", "records", "model", "answers", "sandbox", "prompts", "journal", "store", "budget", "calls", "models",
     "api", "logit", "weight", "text", "layout", "drawing", "display", "config",
-    "evaluate", "cli",
+    "evaluate", "tune", "cli",
 ]  # fmt: skip
 ROOT = Path(agora.__file__).parent
 

@@ -16,6 +16,7 @@ from agora.cli.merge import merge
 from agora.cli.presets import init, presets
 from agora.cli.route import route
 from agora.cli.runs import export, runs, show
+from agora.cli.tune import tune
 from agora.cli.views import clean
 
 
@@ -25,7 +26,7 @@ def agora() -> None:
     """Language models that debate and collaborate."""
 
 
-for command in (run, ask, check, route, merge, graph, presets, init, runs, show, export, models, schema):
+for command in (run, ask, check, tune, route, merge, graph, presets, init, runs, show, export, models, schema):
     agora.add_command(command)
 
 
