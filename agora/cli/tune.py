@@ -89,7 +89,8 @@ def tune(
         with _Watch() as tell:
             tuned = run(
                 file, dataset, held_out=others, over=over, settings=settings, objective=objective,
-                trials=trials or TRIALS, budget=_budget(budgets), concurrency=concurrency, seed=seed, journal=journal,
+                trials=trials or TRIALS, budget=_budget(budgets), concurrency=concurrency, seed=seed,
+                journal=None if journal is None else journal.url,
                 progress=tell,
             )  # fmt: skip
     except KeyboardInterrupt:
@@ -104,7 +105,7 @@ def tune(
         raise
     notes = _written(tuned, file, out, plot)
     if as_json:
-        from agora.evaluate.metrics import plain
+        from agora.evaluate.analysis import plain
 
         told: Any = plain(tuned)
         verdict = None if tuned.held_out is None else tuned.held_out.verdict

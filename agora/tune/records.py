@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agora.errors import InputError
-from agora.evaluate.metrics import Comparison, Summary
+from agora.evaluate.metrics import Comparison, Summary, p_text
 from agora.evaluate.statistics import Interval
 from agora.records import Usage
 
@@ -109,10 +109,8 @@ class HeldOut:
         said = self.comparison.sentence
         if self.objective is not None and self.p is not None:
             d = self.objective
-            said = (
-                f"The objective differs by {d.value:+.4f}, 95% interval {d.low:+.4f} to {d.high:+.4f} (p {self.p:.3f}). "
-                f"Accuracy alone: {said}"
-            )
+            seen = f"{d.value:+.4f}, 95% interval {d.low:+.4f} to {d.high:+.4f}"
+            said = f"The objective differs by {seen} (p {p_text(self.p)}). Accuracy alone: {said}"
         begun = {
             "better": "The winner is better than the file it started from",
             "worse": "The winner is worse than the file it started from",
@@ -136,8 +134,8 @@ class Tuned:
         winner: the best that was run on all items; of equals the one that takes fewer tokens, then the first.
         text: the winner's debate file; None where there is none.
         held_out: the result; None where the budget ended it before.
-        importance: parameter -> its share of what tells good candidates from bad on the first items (PED-ANOVA, Watanabe
-            et al. 2023, arXiv:2304.10255); empty where there are too few.
+        importance: parameter -> its share of what tells good candidates from bad on the first items (PED-ANOVA,
+            Watanabe et al. 2023, arXiv:2304.10255); empty where there are too few.
         agents: agent -> its mean importance in the start (agora.text.importance); empty where nobody voted.
         stopped: why it ended early; '' where it did not.
         notes: what a reader must know.

@@ -53,7 +53,7 @@ def _quiet(library: Any) -> Iterator[None]:
 def rungs(n: int) -> tuple[int, ...]:
     """After how many of `n` items a candidate may be stopped, and `n`: a ninth and a third of them."""
     stops = {max(min(FEWEST, n), math.ceil(n / KEEP**2)), math.ceil(n / KEEP), n}
-    return tuple(sorted(size for size in stops if size == n or FEWEST <= size))
+    return tuple(sorted(size for size in stops if size == n or size >= FEWEST))
 
 
 class Search:
@@ -285,8 +285,8 @@ class Search:
                 told = self.space.told(values)
                 used = {name: spread[name] for name in told}
                 study.add_trial(self._optuna.trial.create_trial(params=told, distributions=used, value=score))
-            told = [self.space.told(values) for values, _ in self._first]
-            seen = [one.name for one in self.space.parameters if _varied([t[one.name] for t in told if one.name in t])]
+            every = [self.space.told(values) for values, _ in self._first]
+            seen = [p.name for p in self.space.parameters if _varied([t[p.name] for t in every if p.name in t])]
             if not seen:
                 return {}
             try:

@@ -115,8 +115,8 @@ class Space:
 
     def __post_init__(self) -> None:
         if not self.parameters:
-            raise InputError("nothing can be tuned here.",
-                             hint="Leave values open in the file, `{choose: [a, b]}`, or say --over KEY=A,B.")  # fmt: skip
+            hint = "Leave values open in the file, `{choose: [a, b]}`, or say --over KEY=A,B."
+            raise InputError("nothing can be tuned here.", hint=hint)
         if len(self.parameters) > MOST:
             raise InputError(f"{len(self.parameters)} parameters are too many to tune; at most {MOST}.")
         names = [one.name for one in self.parameters]

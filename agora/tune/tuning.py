@@ -193,19 +193,19 @@ class _Tuning:
         if same:
             alone = summary(first, seed=self.seed)
             return HeldOut(len(both), planned, alone, alone, None)
-        figures = [summary(one, seed=self.seed) for one in (first, last)]
+        before, after = (summary(one, seed=self.seed) for one in (first, last))
         (comparison,) = compare([(last, first)], seed=self.seed)
         if not self.goal.weight:
-            return HeldOut(len(both), planned, *figures, comparison)
+            return HeldOut(len(both), planned, before, after, comparison)
         gains = [self.goal.of(b) - self.goal.of(a) for a, b in zip(first.rows, last.rows, strict=True)]
         widest = max(1.0, *map(abs, gains))
         interval = bootstrap_mean(gains, seed=self.seed, low=-widest, high=widest)
-        return HeldOut(len(both), planned, *figures, comparison, interval, sign_flips(gains, seed=self.seed))
+        return HeldOut(len(both), planned, before, after, comparison, interval, sign_flips(gains, seed=self.seed))
 
     def _told(self, done: int, planned: int) -> None:
         if self._tell is None:
             return
         best = next(iter(self.search.best), None)
-        m, phase = self.measure, "search" if self.searching else "held out"
-        self._tell(Progress(phase, len(self.search.trials), self.trials, done, planned, best, m.spent, m.earlier,
-                            m.seconds))  # type: ignore[arg-type]  # fmt: skip
+        m, so_far = self.measure, len(self.search.trials)
+        state = (so_far, self.trials, done, planned, best, m.spent, m.earlier, m.seconds)
+        self._tell(Progress("search" if self.searching else "held out", *state))
