@@ -69,7 +69,7 @@ def tune(
     What is searched:
       what FILE leaves open     decide: {choose: [plurality, confidence]}, temperature: {search: [0, 1]}
       what --over says          --over topology=ring,star --over protocol.view.text=full,answer
-      else what is usual        team, topology, edges, rounds, decision, view, gates
+      else what is usual        team, topology, edges, rounds, view, memory, gates, decision
     \b
     Candidates begin on a few items, and the better third of them get more. The winner is compared with FILE on
     held-out items only. The same command goes on where it was ended, without a second payment, to the same winner;

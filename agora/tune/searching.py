@@ -136,7 +136,7 @@ class Search:
         self.study.enqueue_trial(self.space.told(self.space.start))
         draws, again = random.Random(f"candidates {self.seed}"), 0
         proposals = 0
-        while self._counted < self.most and proposals < 20 * self.most + 100:
+        while self.counted < self.most and proposals < 20 * self.most + 100:
             proposals += 1
             asked = self.study.ask()
             values = self.space.suggest(asked)
@@ -158,7 +158,8 @@ class Search:
             self.tell()
 
     @property
-    def _counted(self) -> int:
+    def counted(self) -> int:
+        """Candidates so far, those left out that make no debate."""
         return sum(one.state != "skipped" for one in self.trials)
 
     def _built(self, values: Values) -> tuple[Built | None, str]:

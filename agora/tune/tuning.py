@@ -206,6 +206,6 @@ class _Tuning:
         if self._tell is None:
             return
         best = next(iter(self.search.best), None)
-        m, so_far = self.measure, len(self.search.trials)
+        m, so_far = self.measure, self.search.counted
         state = (so_far, self.trials, done, planned, best, m.spent, m.earlier, m.seconds)
         self._tell(Progress("search" if self.searching else "held out", *state))

@@ -1,10 +1,10 @@
-"""The space of a debate that leaves nothing open: topology, rounds, decision, view, gates, team and edges."""
+"""The space of a debate that leaves nothing open: team, topology, edges, rounds, view, memory, gates, decision."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from agora.config.presets import merged
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 TOPOLOGIES = ("complete", "ring", "relay", "star", "chain", "tree", "isolated")
 TEAM, EDGES = 12, 4  # agents at most: in or out each; edges on or off between them
+COMPARED = 60  # agents at most whose graphs are compared edge by edge, and who all read each other
 OWN = "edges"  # the topology that is searched edge by edge
 
 
@@ -64,23 +65,37 @@ class _Finder:
         self.out = Usual()
 
     def found(self) -> Usual:
-        """All of it, agents before edges."""
+        """All of it, what others depend on first: agents and rounds."""
         self._team()
-        if self.last or self.layered:
-            self._topology()
         if self.last:
             self._add("moderator.limit", "rounds", sorted(self._rounds(), reverse=True)[1:])
-        self._add("moderator.decide", "decision", self._decisions())
         if self.last or self.layered:
-            text = self.debate.protocol.view.text
-            if text in ("full", "answer"):
-                self._add("protocol.view.text", "view", ["answer" if text == "full" else "full"])
+            self._topology()
+        if self.last or self.layered:
+            self._view()
             self._gates()
+        self._add("moderator.decide", "decision", self._decisions(), when=self._several)
         return self.out
 
     # ---- what is tried -------------------------------------------------------------------------------------------
 
-    def _add(self, key: str, kind: str, values: Sequence[Any], fits: Callable[[Debate], bool] | None = None) -> None:
+    def _several(self, values: Values) -> bool:
+        """Whether more than one agent is left."""
+        out = sum(value is False for name, value in values.items() if name.startswith("agents."))
+        return len(self.debate.agents) == 1 or len(self.full["agents"]) - out > 1 or not out
+
+    def _reading(self, values: Values) -> bool:
+        """Whether there are rounds in which agents could read each other."""
+        return self._several(values) and (self.layered or values.get("moderator.limit") != 0)
+
+    def _add(
+        self,
+        key: str,
+        kind: str,
+        values: Sequence[Any],
+        fits: Callable[[Debate], bool] | None = None,
+        when: Callable[[Values], bool] | None = None,
+    ) -> None:
         """Values that the place of a key can have beside the file's own, as far as they make a debate."""
 
         def apply(data: dict[str, Any], value: Any) -> None:
@@ -88,7 +103,7 @@ class _Finder:
 
         good = [value for value in values if (made := self._tried(apply, value)) and (fits is None or fits(made))]
         if good:
-            self.out.open.append((Parameter(key, KEPT, (KEPT, *good)), apply))
+            self.out.open.append((Parameter(key, KEPT, (KEPT, *good), when=when), apply))
             self.out.about.append(kind)
 
     def _tried(self, apply: Apply, value: Any) -> Debate | None:
@@ -106,37 +121,50 @@ class _Finder:
         own = self.full.get("moderator", {}).get("decide", "plurality")
         if isinstance(own, Mapping) and not {"vote", "judge"} & own.keys():
             return []  # it makes a text, which no vote does
-        sure = self.debate.protocol.view.confidence or "ask_confidence" in self.debate.moderator.stop.needs
+        can = any(one.name == "protocol.view.confidence" for one, _ in self.out.open)
+        sure = can or self.debate.protocol.view.confidence or "ask_confidence" in self.debate.moderator.stop.needs
         weighted: list[Any] = ["confidence", *({"vote": {"weight": name}} for name in ("reconcile", "log_odds"))]
         return [one for one in ["plurality", *(weighted if sure else [])] if one != own]
+
+    def _view(self) -> None:
+        view, seen = self.debate.protocol.view, self._reading
+        if view.text in ("full", "answer"):
+            self._add("protocol.view.text", "view", ["answer" if view.text == "full" else "full"], when=seen)
+        self._add("protocol.view.own", "view", [o for o in ("shown", "peer", "hidden") if o != view.own], when=seen)
+        self._add("protocol.view.confidence", "view", [not view.confidence], when=self._several)
+        if self.debate.protocol.memory in ("own_chat", "transcript"):
+            self._add("protocol.memory", "memory", ["own_last"], when=seen)
 
     def _gates(self) -> None:
         gates = self.debate.protocol.gates
         if not self.layered and len(self.debate.agents) > 2:
-            self._add("protocol.gates.freeze", "gates", [None if gates.freeze else "majority"])
-        self._add("protocol.gates.drop", "gates", [None if gates.drop else "known"])
+            self._add("protocol.gates.freeze", "gates", [None if gates.freeze else "majority"], when=self._reading)
+        self._add("protocol.gates.drop", "gates", [None if gates.drop else "known"], when=self._reading)
 
     def _topology(self) -> None:
         if not any(phase.reads == "peers" for phase in self.debate.protocol.all_phases):  # type: ignore[union-attr]
             return
-        seen = {frozenset(self.debate.topology.edges)} if not self.debate.topology.changes else set()
+        agents = [agent.name for agent in self.debate.agents]
+        small = len(agents) <= COMPARED
+        seen: set[Any] = (
+            {frozenset(self.debate.topology.edges)} if small and not self.debate.topology.changes else set()
+        )
 
         def new(made: Debate) -> bool:
-            edges = frozenset(made.topology.edges)
+            edges = frozenset(made.topology.edges) if small else made.topology.name
             if edges in seen:
                 return False
             seen.add(edges)
             return True
 
-        agents = [agent.name for agent in self.debate.agents]
         free = 3 <= len(agents) <= EDGES and not self.layered and agents == list(self.full["agents"])
         before = len(self.out.open)
-        self._add("topology", "topology", TOPOLOGIES, new)
+        self._add("topology", "topology", TOPOLOGIES if small else TOPOLOGIES[1:], new, self._reading)
         if len(self.out.open) == before or not free:
             return
         one, apply = self.out.open.pop()
         pairs = [(u, v) for u in agents for v in agents if u != v]
-        self.out.open.append((Parameter("topology", KEPT, (*one.choices, OWN)), self._begun(apply)))
+        self.out.open.append((replace(one, choices=(*one.choices, OWN)), self._begun(apply)))
         self.out.about.append("edges")
         for u, v in pairs:
             self.out.open.append((self._edge(u, v), _joined(u, v)))
@@ -171,6 +199,14 @@ class _Finder:
                     team.append(name)
         if self.out.open:
             self.out.about.append("team")
+        names = [one.name for one, _ in self.out.open if False in one.choices]
+        if len(own) == len(names) and self.out.open[-1][0].name == names[-1]:
+            one, apply = self.out.open[-1]  # somebody stays
+
+            def when(values: Values) -> bool:
+                return any(values[name] is not False for name in names[:-1])
+
+            self.out.open[-1] = replace(one, when=when), apply
         if len(team) > 1:
             self.out.early = lambda scores: _teams(team, scores)
 

@@ -215,7 +215,7 @@ def _read(value: Mapping[str, Any], path: tuple[str | int, ...]) -> Free:
             raise InputError(f"{where}: 'choose' takes a list of two values at least.")
         return Free(path, 0.0, len(choices) - 1.0, 1.0, tuple(choices))
     span, step = value["search"], value.get("step")
-    numbers = [*span, step or 1] if isinstance(span, (list, tuple)) and len(span) == 2 else []
+    numbers = [*span, 1 if step is None else step] if isinstance(span, (list, tuple)) and len(span) == 2 else []
     try:
         low, high, size = (float(number) for number in numbers)
     except (TypeError, ValueError):
