@@ -103,7 +103,10 @@ def tune(
         if as_json:
             print(json.dumps({"error": str(error), "exit_status": error.exit_status}))
         raise
-    notes = _written(tuned, file, out, plot)
+    try:
+        notes, fault = _written(tuned, file, out, plot), None
+    except OSError as error:  # what was found is said all the same
+        notes, fault = [], error
     if as_json:
         from agora.evaluate.analysis import plain
 
@@ -113,8 +116,10 @@ def tune(
         told.update(file=str(file), out=None if out is None else str(out), verdict=verdict, sentence=sentence)
         told["notes"] += notes
         print(json.dumps(told))
-        return
-    _show(tuned, file, notes)
+    else:
+        _show(tuned, file, notes)
+    if fault is not None:
+        raise fault
 
 
 def _writable(file: Path, out: Path | None, plot: Path | None) -> None:

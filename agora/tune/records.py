@@ -106,16 +106,21 @@ class HeldOut:
         """The verdict in words."""
         if self.comparison is None:
             return "No candidate did better than the file it started from: nothing is to be changed."
-        said = self.comparison.sentence
-        if self.objective is not None and self.p is not None:
-            d = self.objective
-            seen = f"{d.value:+.4f}, 95% interval {d.low:+.4f} to {d.high:+.4f}"
-            said = f"The objective differs by {seen} (p {p_text(self.p)}). Accuracy alone: {said}"
         begun = {
             "better": "The winner is better than the file it started from",
             "worse": "The winner is worse than the file it started from",
         }.get(self.verdict, "The winner is no better than the file it started from, as far as these items show")
-        return f"{begun}. {said}"
+        c = self.comparison
+        d = c.difference
+        seen = f"{100 * d.value:+.1f} points of accuracy, 95% interval {100 * d.low:+.1f} to {100 * d.high:+.1f}"
+        seen += f"; p {p_text(c.p)}"
+        if self.objective is not None and self.p is not None:
+            o = self.objective
+            told = f"{o.value:+.4g} in the objective, 95% interval {o.low:+.4g} to {o.high:+.4g}; p {p_text(self.p)}"
+            seen = f"{told}; {seen}"
+        if self.verdict != "no difference shown":
+            return f"{begun}: {seen}."
+        return f"{begun}: {seen}. So many items show {100 * c.detectable:.1f} points or more four times in five."
 
 
 @dataclass(frozen=True)
@@ -194,7 +199,7 @@ class Tuned:
         lines = [f"# Tuned{origin} for {self.objective} on {self.dev} items of {' '.join(self.data.split())[:60]}."]
         if self.held_out is not None:
             lines += [f"# {line}" for line in _folded(f"On {self.held_out.n} held-out items: {self.held_out.sentence}")]
-        Path(path).write_text("\n".join([*lines, self.text]), encoding="utf-8")
+        Path(path).write_text("\n".join([*lines, self.text.removeprefix("\ufeff")]), encoding="utf-8")
 
 
 def rank(trial: Trial) -> tuple[float, float, int]:

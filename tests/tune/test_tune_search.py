@@ -74,7 +74,7 @@ def test_the_best_form_is_found_and_shown_to_be_better_on_other_items() -> None:
     held = tuned.held_out
     assert held is not None
     assert (held.n, held.planned, held.verdict) == (60, 60, "better")
-    assert held.sentence.startswith("The winner is better than the file it started from.")
+    assert held.sentence.startswith("The winner is better than the file it started from: +")
     assert held.comparison is not None
     assert held.comparison.difference.low > 0
     assert next(iter(tuned.importance)) == "skill"
