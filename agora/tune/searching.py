@@ -125,7 +125,8 @@ class Search:
             except BudgetError as error:
                 if not self.measure.bench.ends(error) or not self.best:
                     raise
-                self.stopped = error.message
+                kept = "; the rest of it is for the held-out items" if self.held else ""
+                self.stopped = f"{error.message.rstrip('.')}{kept}"
 
     @property
     def best(self) -> list[Trial]:

@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from crowd import Exact
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agora import config
+from agora.answers import Number
 from agora.config import presets
 from agora.config.reading import parse
 from agora.errors import InputError
+from agora.evaluate import Dataset, Item, evaluate
+from agora.tune import tune
 from agora.tune.editing import rewritten
 from agora.tune.space import KEPT, FileSpace, Space
 from agora.tune.usual import OWN, put
@@ -171,6 +175,17 @@ def test_a_start_without_changes_is_the_file_itself(tmp_path: Path) -> None:
     assert built.text == TEXT  # so its runs are those of `agora eval FILE`
     assert built.debate.source is not None
     assert built.debate.source["settings"] == ["answer=number"]
+
+
+def test_what_an_evaluation_has_paid_for_is_not_paid_again(tmp_path: Path) -> None:
+    path, store = tmp_path / "debate.yaml", tmp_path / "runs.sqlite"
+    path.write_text(TEXT, encoding="utf-8")
+    made = [Item(str(i), f"Question {i}?", ("2",), Number()) for i in range(16)]
+    data = Dataset("made", made, Exact())
+    evaluate(config.load(path, ['answer="number"'])[0], data, baselines=(), journal=store)
+    tuned = tune(path, data, trials=1, journal=store)
+    assert (tuned.spent.calls, tuned.earlier.calls) == (0, 16 * 12)
+    assert tuned.winner is tuned.start
 
 
 # ---- what is usual ----------------------------------------------------------------------------------------------
