@@ -56,7 +56,7 @@ class Parameter:
             return self.choices[trial.suggest_categorical(self.name, tuple(range(len(self.choices))))]
         if self.step is not None:
             return self._stepped(trial.suggest_int(self.name, 0, self.steps))
-        return trial.suggest_float(self.name, self.low, self.high)
+        return self._short(trial.suggest_float(self.name, self.low, self.high))
 
     def told(self, value: Any) -> Any:
         """What Optuna knows a value as."""
@@ -68,7 +68,13 @@ class Parameter:
         """Any value."""
         if self.choices:
             return rng.choice(self.choices)
-        return self._stepped(rng.randint(0, self.steps)) if self.step is not None else rng.uniform(self.low, self.high)
+        if self.step is not None:
+            return self._stepped(rng.randint(0, self.steps))
+        return self._short(rng.uniform(self.low, self.high))
+
+    def _short(self, value: float) -> float:
+        """A number as one would write it, within the range."""
+        return min(self.high, max(self.low, float(f"{value:.4g}")))
 
     @property
     def steps(self) -> int:

@@ -143,6 +143,7 @@ def test_values_left_open_are_filled_in_place(tmp_path: Path) -> None:
     drawn = [space.drawn(rng) for _ in range(60)]
     assert {values["protocol.agreement"] for values in drawn} == {2, 6, 10}
     assert all(0 <= values["protocol.temperature"] <= 2 for values in drawn)
+    assert all(len(str(values["protocol.temperature"])) <= 8 for values in drawn)  # as one would write it
     for values in drawn:
         assert space.build(values).debate.topology.agents == ("a", "b", "c")
 
