@@ -6,6 +6,7 @@ import importlib
 import math
 import random
 import statistics
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -157,6 +158,8 @@ class Search:
             again = 0
             await self._candidate(asked, values, built)
             self.tell()
+        if self.counted < self.most:
+            self.stopped = "next to nothing of what was proposed makes a debate"
 
     @property
     def counted(self) -> int:
@@ -273,7 +276,8 @@ class Search:
         """What each parameter matters for the score on the first items, on which all candidates were run."""
         if len(self._first) < EARLY or len({score for _, score in self._first}) < 2:
             return {}
-        with _quiet(self._optuna):
+        with _quiet(self._optuna), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of values that few candidates have: it says what it can
             study = self._optuna.create_study(direction="maximize")
             spread: dict[str, Any] = {}
             for one in self.space.parameters:

@@ -219,6 +219,18 @@ def test_numbers_are_searched_too() -> None:
     assert {trial.values["n"] for trial in tuned.trials} <= {0, 2, 4, 6, 8}
 
 
+def test_where_hardly_anything_makes_a_debate_it_ends_and_says_so() -> None:
+    def made(values: Mapping[str, Any]) -> Debate:
+        if values["x"] != 0.5:
+            raise InputError("only the start makes a debate.")
+        return debate(Voice("v", 0.5), last=0)
+
+    tuned = tune(Space.of([Parameter("x", 0.5, low=0.0, high=1.0)], made), items(20), trials=2)
+    assert tuned.winner is tuned.start
+    assert tuned.stopped == "next to nothing of what was proposed makes a debate"
+    assert {trial.reason for trial in tuned.trials[1:]} == {"only the start makes a debate."}
+
+
 def test_progress_tells_how_far_it_is() -> None:
     told: list[Progress] = []
     tuned = tune(SPACE, items(40), trials=6, progress=told.append)
