@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -12,6 +13,7 @@ import anyio
 
 from agora import calls
 from agora.budget import Budget
+from agora.config.answers import value_of
 from agora.errors import BudgetError, InputError
 from agora.evaluate.bench import Bench
 from agora.evaluate.metrics import compare, summary
@@ -125,10 +127,6 @@ async def tune_async(
 
 def _asked(items: Sequence[Item]) -> list[str]:
     """The kind of answer that is asked for, where there is one only: as `agora eval` says it, whose runs are shared."""
-    import json
-
-    from agora.config.answers import value_of
-
     kinds = {json.dumps(value_of(item.answer), sort_keys=True) for item in items}
     return [f"answer={kinds.pop()}"] if len(kinds) == 1 else []
 
