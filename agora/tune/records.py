@@ -136,7 +136,8 @@ class Tuned:
         overlap: held-out items that were left out, as their question is tuned on.
         trials: all candidates, in order. Their scores choose, and are no result: that of the best of many is too high.
         start: the one that it started from.
-        winner: the best that was run on all items; of equals the one that takes fewer tokens, then the first.
+        winner: the best that was run on all items; of equals the one that takes fewer tokens, then with fewer
+            changes, then the first.
         text: the winner's debate file; None where there is none.
         held_out: the result; None where the budget ended it before.
         importance: parameter -> its share of what tells good candidates from bad on the first items (PED-ANOVA,
@@ -202,9 +203,9 @@ class Tuned:
         Path(path).write_text("\n".join([*lines, self.text.removeprefix("\ufeff")]), encoding="utf-8")
 
 
-def rank(trial: Trial) -> tuple[float, float, int]:
-    """What candidates that were run on the same items are ordered by: score, then tokens, then number."""
-    return -round(trial.score or 0.0, 12), trial.usage.tokens, trial.number
+def rank(trial: Trial) -> tuple[float, int, int, int]:
+    """What candidates that were run on the same items are ordered by: score, tokens, changes, number."""
+    return -round(trial.score or 0.0, 12), trial.usage.tokens, len(trial.changed), trial.number
 
 
 def _folded(text: str) -> list[str]:
