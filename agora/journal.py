@@ -366,6 +366,13 @@ class Journal:
             raise InputError(f"'{run[:40]}' is the beginning of {len(found)} runs' ids.", hint="Write more of it.")
         raise InputError(f"there is no run '{run[:60]}' in {store.shown(self.url)}.", hint="`agora runs` lists them.")
 
+    async def spent(self, runs: Sequence[str]) -> dict[str, Usage]:
+        """What the calls of each of some runs took, replies that another run had paid for left out; of those there
+        are."""
+        from agora import store
+
+        return await self._read(partial(store.spent, runs=runs))
+
     async def calls(self, run: str) -> list[dict[str, Any]]:
         """All calls of a run, as plain data, in the order they were recorded."""
         from agora import store

@@ -338,9 +338,15 @@ def runs(
     if limit is not None:
         query = query.limit(limit)
     found = connection.execute(query).mappings().all()
+    totals = _totals(connection, [row["id"] for row in found])
+    return [_info(row, totals.get(row["id"])) for row in found]
+
+
+def _totals(connection: sa.Connection, runs: Sequence[str]) -> dict[str, Any]:
+    """The totals of the calls of runs, of those that have any."""
     totals: dict[str, Any] = {}
-    for start in range(0, len(found), 500):  # a database takes only so many parameters
-        ids = [row["id"] for row in found[start : start + 500]]
+    for start in range(0, len(runs), 500):  # a database takes only so many parameters
+        ids = runs[start : start + 500]
         sums = (
             sa.select(
                 CALLS.c.run,
@@ -356,15 +362,24 @@ def runs(
             .group_by(CALLS.c.run)
         )
         totals.update({row["run"]: row for row in connection.execute(sums).mappings()})
-    return [_info(row, totals.get(row["id"])) for row in found]
+    return totals
+
+
+def spent(connection: sa.Connection, *, runs: Sequence[str]) -> dict[str, Usage]:
+    """What the calls of each of some runs took."""
+    return {run: _usage(total) for run, total in _totals(connection, runs).items()}
+
+
+def _usage(total: Any) -> Usage:
+    counts = {name: int(total[name]) for name in _SUMS}
+    return Usage(**counts, usd=None if total["unpriced"] else total["usd"], seconds=total["seconds"])
 
 
 def _info(row: Any, total: Any) -> RunInfo:
     usage, updated = Usage(), row["updated"]
     if total is not None:
         updated = max(updated, total["updated"])
-        counts = {name: int(total[name]) for name in _SUMS}
-        usage = Usage(**counts, usd=None if total["unpriced"] else total["usd"], seconds=total["seconds"])
+        usage = _usage(total)
     return RunInfo(
         id=row["id"],
         status=row["status"],

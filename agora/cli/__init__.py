@@ -19,6 +19,7 @@ from agora.cli.route import route
 from agora.cli.runs import export, runs, show
 from agora.cli.serve import mcp, serve
 from agora.cli.simulate import simulate
+from agora.cli.tune import tune
 from agora.cli.views import clean
 
 
@@ -29,7 +30,7 @@ def agora() -> None:
 
 
 for command in (
-    run, ask, check, evaluate, simulate, route, merge, graph, presets, init, runs, show, export, models, schema,
+    run, ask, check, evaluate, simulate, tune, route, merge, graph, presets, init, runs, show, export, models, schema,
     serve, mcp,
 ):  # fmt: skip
     agora.add_command(command)

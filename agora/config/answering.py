@@ -59,9 +59,10 @@ def _scripted(script: Any, options: Mapping[str, Any], context: Context) -> Mode
     texts = list(script.values()) if isinstance(script, dict) else script if isinstance(script, list) else [script]
     if not texts or any(not isinstance(text, (str, int, float)) for text in texts):
         raise InputError("scripted: needs a text, a list of texts, or a mapping of patterns to texts.")
+    identity = f"scripted {script!r} {sorted(options.items())}"  # others of its name may say something else
     if isinstance(script, dict):
-        return ScriptedModel({str(k): str(v) for k, v in script.items()}, **options)
-    return ScriptedModel([str(text) for text in texts], **options)
+        return ScriptedModel({str(k): str(v) for k, v in script.items()}, **options, identity=identity)
+    return ScriptedModel([str(text) for text in texts], **options, identity=identity)
 
 
 def _hosted(kind: str) -> Build:

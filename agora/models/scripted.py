@@ -27,6 +27,7 @@ class ScriptedModel:
         name: what to call it.
         latency: seconds each call takes; a number, or (median, sigma) of a log-normal drawn by the call's seed.
         failures: share of calls that fail, drawn by the call's seed.
+        identity: a text that differs where the script does; None is its name.
 
     Attributes:
         calls: the messages of every call so far.
@@ -39,6 +40,7 @@ class ScriptedModel:
         name: str = "scripted",
         latency: float | tuple[float, float] = 0.0,
         failures: float = 0.0,
+        identity: str | None = None,
     ) -> None:
         if isinstance(script, (list, tuple)) and not script:
             raise InputError("a scripted model needs at least one reply.")
@@ -49,6 +51,8 @@ class ScriptedModel:
         self._latency = latency
         self._failures = failures
         self.calls: list[tuple[Message, ...]] = []
+        if identity is not None:
+            self.identity = identity
 
     @property
     def name(self) -> str:

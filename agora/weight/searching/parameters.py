@@ -88,7 +88,7 @@ class Parameters(Merges):
             recipe = loaded
         super().__init__(load, beside, folders, together)
         self.template = recipe
-        self.free = tuple(_found(recipe, ()))
+        self.free = tuple(places(recipe, ()))
         if not self.free:
             raise InputError("nothing is left free in this recipe.",
                              hint="Write `{search: [low, high]}` or `{choose: [a, b]}` for a value.")  # fmt: skip
@@ -158,7 +158,7 @@ class Parameters(Merges):
                 raise InputError(f"there is no candidate '{key[:80]}' here.")
             return {"merge_method": "passthrough", "models": [{"model": key}]}
         values = {free.path: free.value(number) for free, number in zip(self.free, key, strict=True)}
-        made = _filled(self.template, (), values)
+        made = filled(self.template, (), values)
         assert isinstance(made, dict)
         return made
 
@@ -187,15 +187,24 @@ def _is_free(value: Any) -> bool:
     )
 
 
-def _found(value: Any, path: tuple[str | int, ...]) -> Iterator[Free]:
+def places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[Free]:
+    """The free places of data, of a recipe or anything else.
+
+    Args:
+        value: the data.
+        path: that leads to it.
+
+    Raises:
+        InputError: if what stands in one of them makes no sense.
+    """
     if _is_free(value):
         yield _read(value, path)
     elif isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from _found(inner, (*path, str(key)))
+            yield from places(inner, (*path, str(key)))
     elif isinstance(value, (list, tuple)):
         for i, inner in enumerate(value):
-            yield from _found(inner, (*path, i))
+            yield from places(inner, (*path, i))
 
 
 def _read(value: Mapping[str, Any], path: tuple[str | int, ...]) -> Free:
@@ -206,7 +215,7 @@ def _read(value: Mapping[str, Any], path: tuple[str | int, ...]) -> Free:
             raise InputError(f"{where}: 'choose' takes a list of two values at least.")
         return Free(path, 0.0, len(choices) - 1.0, 1.0, tuple(choices))
     span, step = value["search"], value.get("step")
-    numbers = [*span, step or 1] if isinstance(span, (list, tuple)) and len(span) == 2 else []
+    numbers = [*span, 1 if step is None else step] if isinstance(span, (list, tuple)) and len(span) == 2 else []
     try:
         low, high, size = (float(number) for number in numbers)
     except (TypeError, ValueError):
@@ -222,13 +231,20 @@ def _read(value: Mapping[str, Any], path: tuple[str | int, ...]) -> Free:
 _DROPPED = object()
 
 
-def _filled(value: Any, path: tuple[str | int, ...], values: Mapping[tuple[str | int, ...], Any]) -> Any:
+def filled(value: Any, path: tuple[str | int, ...], values: Mapping[tuple[str | int, ...], Any]) -> Any:
+    """Data with its free places filled.
+
+    Args:
+        value: the data.
+        path: that leads to it.
+        values: path -> what stands there; None in a list leaves the item out.
+    """
     if path in values:
         found = values[path]
         return _DROPPED if found is None and path and isinstance(path[-1], int) else found
     if isinstance(value, Mapping):
-        return {key: _filled(inner, (*path, str(key)), values) for key, inner in value.items()}
+        return {key: filled(inner, (*path, str(key)), values) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        made = [_filled(inner, (*path, i), values) for i, inner in enumerate(value)]
+        made = [filled(inner, (*path, i), values) for i, inner in enumerate(value)]
         return [inner for inner in made if inner is not _DROPPED]
     return value
