@@ -117,7 +117,7 @@ def boxed(text: str) -> str | None:
 
 
 _NUMBER = re.compile(
-    r"(?<![A-Za-z0-9_.])([-+]?\s?\$?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,300})(?:\.\d{1,300})?(?:[eE][-+]?\d{1,3})?)(?:\s*/\s*(\d{1,30}))?"
+    r"(?<![A-Za-z0-9_.])([-+]?\s?\$?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,300})(?:\.\d{1,300})?|\.\d{1,300})(?:[eE][-+]?\d{1,3})?)(?:\s*/\s*(\d{1,30}))?"
 )
 
 
@@ -218,7 +218,7 @@ class Choice:
             label
             for label, full in self.options.items()
             for key in {label, full}
-            if re.search(rf"(?<!\w){re.escape(key)}(?!\w)", bare, 0 if len(key) == 1 else re.IGNORECASE)
+            if re.search(_alone(key), bare, 0 if len(key) == 1 else re.IGNORECASE)
         }
         return named.pop() if len(named) == 1 else None
 
@@ -230,6 +230,12 @@ class Choice:
                 return label
         alike = [label for label, full in self.options.items() if full.casefold() == folded]
         return alike[0] if len(alike) == 1 else None
+
+
+def _alone(key: str) -> str:
+    """A pattern of a label or a text on its own; 'A' and 'I' before another word are no labels but English."""
+    word = r"(?!\s+(?!(?:because|since|as|is|for|due|and|or)\b)[a-z])" if key in ("A", "I") else ""
+    return rf"(?<!\w){re.escape(key)}(?!\w){word}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,13 +295,13 @@ class Json:
                 continue
             try:
                 value, end = decoder.raw_decode(text, start)
-            except (ValueError, RecursionError):
+                if self.keys:
+                    if not isinstance(value, dict) or any(key not in value for key in self.keys):
+                        continue
+                    value = {key: value[key] for key in self.keys}
+                best = json.dumps(value, sort_keys=True, ensure_ascii=False)
+            except (ValueError, RecursionError):  # what is read may still be nested too deeply to be written
                 continue
-            if self.keys:
-                if not isinstance(value, dict) or any(key not in value for key in self.keys):
-                    continue
-                value = {key: value[key] for key in self.keys}
-            best = json.dumps(value, sort_keys=True, ensure_ascii=False)
         return best
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -50,6 +50,8 @@ class Delta:
 
 
 Listener = Callable[[Wait | Delta], None]
+Around = Callable[[str, Model, Settings], AbstractContextManager[Callable[[Reply], None]]]
+"""Entered around each call that is sent, with its path; it gives what is to be told the reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class Scope:
         stream: the listener wants deltas.
         stand_in: answers in place of every model: a rehearsal, in which nothing is sent.
         whole: inside a call that is journaled as one, whatever it asks.
+        around: is entered around each call that is sent, such as to trace it.
     """
 
     path: str = ""
@@ -73,6 +76,7 @@ class Scope:
     stream: bool = False
     stand_in: StandIn | None = None
     whole: bool = False
+    around: Around | None = None
 
 
 _NOWHERE = Scope()
@@ -137,7 +141,8 @@ async def ask(
         return await model.answer(messages, settings)
     path = f"{outer.path}/{at}" if outer.path else at
     opened = bool(getattr(model, "members", ()))
-    inner = Scope(path, outer.recorder, outer.meters, listen or outer.listen, outer.stream, outer.stand_in, not opened)
+    inner = Scope(path, outer.recorder, outer.meters, listen or outer.listen, outer.stream, outer.stand_in, not opened,
+                  outer.around)  # fmt: skip
     token = _scope.set(inner)
     try:
         if opened:
@@ -163,7 +168,12 @@ async def _call(here: Scope, model: Model, messages: Sequence[Message], settings
     if here.recorder is not None:
         here.recorder.journal.open += 1
     try:
-        reply = await _within(here.meters, model, messages, settings)
+        if here.around is None:
+            reply = await _within(here.meters, model, messages, settings)
+        else:
+            with here.around(here.path, model, settings) as told:
+                reply = _checked(await _within(here.meters, model, messages, settings), model)
+                told(reply)
         took = time.perf_counter() - begun
         reply = _checked(reply, model)
         if not reply.usage.calls or not reply.usage.seconds:

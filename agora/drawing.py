@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 import importlib
 import math
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 from agora.errors import MissingError
 from agora.layout import Point, place
+from agora.lettering import clean as _clean
+from agora.lettering import columns as _columns
+from agora.lettering import cut as _cut
+from agora.lettering import escaped as _text
+from agora.lettering import padded as _padded
+from agora.lettering import width as _width
 
 if TYPE_CHECKING:
     from agora.text.topology import Topology
@@ -151,35 +155,54 @@ def plane_svg(
     return "\n".join([*lines, "</svg>"])
 
 
-def curve_svg(scores: Sequence[float | None], best: Sequence[float | None], beside: Mapping[str, float]) -> str:
+def curve_svg(
+    scores: Sequence[float | None],
+    best: Sequence[float | None],
+    beside: Mapping[str, float],
+    *,
+    along: str = "evaluations",
+    first: int = 1,
+    bands: Sequence[tuple[float, float]] = (),
+) -> str:
     """A score over evaluations: each as a point, the best so far as a line, and what it is compared with across.
 
     Args:
         scores: of each evaluation; None where there is none.
         best: so far, after each.
         beside: name -> score.
+        along: what the scores are of: evaluations, rounds, ...
+        first: the number of the first of them.
+        bands: of each, the interval that its score lies in.
     """
     known = [score for score in (*scores, *best, *beside.values()) if score is not None]
+    known += [end for band in bands for end in band]
     low, high = min(known, default=0.0), max(known, default=1.0)
     low, high = low - 0.08 * (high - low or 1), high + 0.08 * (high - low or 1)
     wide, tall, left, top = 640, 360, 64, 20
+    most = max(1, len(scores) + first - 1)
 
     def at(i: float, score: float) -> tuple[float, float]:
-        return left + i / max(1, len(scores)) * wide, top + (high - score) / (high - low) * tall
+        return left + i / most * wide, top + (high - score) / (high - low) * tall
 
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + wide + 190} {top + tall + 50}" role="img" '
-        'aria-label="Score over evaluations" font-family="system-ui, Helvetica, Arial, sans-serif" font-size="13" '
+        f'aria-label="Score over {_text(along)}" font-family="system-ui, Helvetica, Arial, sans-serif" font-size="13" '
         'style="max-width:100%;height:auto;background:#fff;color:#1b1f24">'
         '<rect width="100%" height="100%" fill="#fff"/>'
     ]
     for i in range(6):
-        score, count = low + i * (high - low) / 5, i * len(scores) / 5
+        score, count = low + i * (high - low) / 5, i * most / 5
         x, y = at(count, score)
         lines.append(f'<path d="M{left} {y:.1f}H{left + wide}" stroke="#ddd"/>')
         lines.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{score:.3g}</text>')
-        lines.append(f'<text x="{x:.1f}" y="{top + tall + 20}" text-anchor="middle">{count:.0f}</text>')
-    lines.append(f'<text x="{left + wide / 2}" y="{top + tall + 42}" text-anchor="middle">evaluations</text>')
+        lines.append(
+            f'<text x="{x:.1f}" y="{top + tall + 20}" text-anchor="middle">{count:.0f}</text>' * (i == 0 or most >= 5)
+        )
+    if most < 5:  # so few have a number each
+        for i in range(1, most + 1):
+            lines.append(f'<text x="{at(i, 0)[0]:.1f}" y="{top + tall + 20}" text-anchor="middle">{i}</text>')
+    middle = left + wide / 2
+    lines.append(f'<text x="{middle}" y="{top + tall + 42}" text-anchor="middle">{_text(along)}</text>')
     taken: list[float] = []  # of labels, which must not lie on each other
     for n, (name, score) in enumerate(sorted(beside.items(), key=lambda pair: -pair[1])):
         _, y = at(0, score)
@@ -189,11 +212,14 @@ def curve_svg(scores: Sequence[float | None], best: Sequence[float | None], besi
         lines.append(f'<path d="M{left} {y:.1f}H{left + wide}" stroke="{colour}" stroke-dasharray="6 4"/>')
         lines.append(f'<text x="{left + wide + 8}" y="{label:.1f}" fill="{colour}">{_text(_cut(_clean(name), 26))} '
                      f'{score:.3g}</text>')  # fmt: skip
-    for i, one in enumerate(scores, 1):
+    for i, (least, greatest) in enumerate(bands, first):
+        (x, y), (_, end) = at(i, least), at(i, greatest)
+        lines.append(f'<path d="M{x:.1f} {y:.1f}V{end:.1f}" stroke="{PALETTE[0]}" stroke-width="5" opacity="0.25"/>')
+    for i, one in enumerate(scores, first):
         if one is not None:
             x, y = at(i, one)
             lines.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{PALETTE[0]}" opacity="0.45"/>')
-    steps = [at(i, one) for i, one in enumerate(best, 1) if one is not None]
+    steps = [at(i, one) for i, one in enumerate(best, first) if one is not None]
     if steps:
         path = f"M{steps[0][0]:.1f} {steps[0][1]:.1f}" + "".join(f"H{x:.1f}V{y:.1f}" for x, y in steps[1:])
         lines.append(f'<path d="{path}" fill="none" stroke="{PALETTE[0]}" stroke-width="2"/>')
@@ -674,39 +700,3 @@ def _grow(bounds: list[float], points: Sequence[Point]) -> None:
     bounds[1] = min(bounds[1], *(y for _, y in points))
     bounds[2] = max(bounds[2], *(x for x, _ in points))
     bounds[3] = max(bounds[3], *(y for _, y in points))
-
-
-# ---- text -------------------------------------------------------------------------------------------------------
-
-
-def _text(text: str) -> str:
-    """Text for SVG and HTML: escaped, and without characters that XML does not allow."""
-    return escape(_clean(text))
-
-
-def _clean(text: str) -> str:
-    return "".join(c if c.isprintable() and not 0xD800 <= ord(c) <= 0xDFFF else "\ufffd" for c in text)
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def _columns(text: str) -> int:
-    """Columns of a terminal that a text takes."""
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
-
-
-def _padded(text: str, wide: int) -> str:
-    while _columns(text) > wide:
-        text = text[:-2] + "…"
-    return text + " " * (wide - _columns(text))
-
-
-def _width(text: str, font: float) -> float:
-    """About how wide a text is, rather too wide than too narrow."""
-    wide = {"W": 1.05, "F": 1.05}
-    return font * sum(
-        wide.get(unicodedata.east_asian_width(c), 0.92 if c in "MW@%mw" else 0.74 if c.isupper() else 0.62)
-        for c in text
-    )

@@ -216,6 +216,11 @@ class Journal:
         return await self._thread(go)
 
     @property
+    def broken(self) -> StoreError | None:
+        """Why nothing can be written any more, if so."""
+        return self._broken
+
+    @property
     def engine(self) -> Engine:
         """The database."""
         if self._engine is None:

@@ -32,6 +32,10 @@ from agora.records import Reply
         ("Answer: $\\frac{1}{2}$", "0.5"),
         ("\\boxed{-\\dfrac{3}{4}}", "-0.75"),
         ("Answer: 2\\frac{1}{2} hours", "2.5"),
+        ("Answer: .5", "0.5"),
+        ("Answer: $-.25", "-0.25"),
+        ("Answer: -.25.", "-0.25"),
+        ("see sec.5 and ...5", None),
         ("Answer: 1/0", None),
         ("", None),
     ],
@@ -70,6 +74,24 @@ def test_a_label_is_never_taken_for_the_text_of_another_option(text: str, value:
     assert Choice({"A": "AB", "B": "A", "C": "O", "D": "B"}).read(f"Answer: {text}") == value
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("A because it fits", "A"),
+        ("A is right", "A"),
+        ("A, a man", "A"),
+        ("A man walks in", None),
+        ("I would say I", "I"),
+        ("I think B", "B"),
+        ("A or B", None),
+        ("I", "I"),
+        ("it is A", "A"),
+    ],
+)
+def test_an_article_and_a_pronoun_are_no_labels(text: str, value: str | None) -> None:
+    assert Choice({label: f"option {i}" for i, label in enumerate("ABCDEFGHIJ")}).read(f"Answer: {text}") == value
+
+
 def test_a_text_that_two_options_share_names_neither() -> None:
     kind = Choice({"A": "4 kg", "B": "5 kg", "C": "4 kg"})
     assert kind.read("Answer: 4 kg") is None
@@ -102,6 +124,8 @@ def test_json_takes_the_last_object_and_compares_as_data() -> None:
     assert Json(keys=("a",)).read('{"a": 1, "note": "x"}') == '{"a": 1}'
     assert Json().read("[[[") is None
     assert Json().read("[" * 100_000) is None
+    for depth in (300, 900, 950, 990, 1_100):  # some of them can be read, and not be written
+        Json().read("[" * depth + "]" * depth)
 
 
 def test_text_folds_case_and_space() -> None:

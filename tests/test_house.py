@@ -11,8 +11,8 @@ import agora
 
 ORDER = [
     "errors", "records", "model", "answers", "sandbox", "prompts", "journal", "store", "budget", "calls", "models",
-    "api", "logit", "weight", "text", "layout", "drawing", "display", "config",
-    "evaluate", "tune", "cli",
+    "api", "logit", "weight", "text", "layout", "lettering", "drawing", "display", "config",
+    "evaluate", "simulate", "tune", "serve", "cli",
 ]  # fmt: skip
 ROOT = Path(agora.__file__).parent
 

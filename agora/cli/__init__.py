@@ -10,12 +10,15 @@ from typing import Any, NoReturn
 import click
 
 from agora.cli.debates import ask, check, run
+from agora.cli.evaluate import evaluate
 from agora.cli.graph import graph
 from agora.cli.machine import models, schema
 from agora.cli.merge import merge
 from agora.cli.presets import init, presets
 from agora.cli.route import route
 from agora.cli.runs import export, runs, show
+from agora.cli.serve import mcp, serve
+from agora.cli.simulate import simulate
 from agora.cli.tune import tune
 from agora.cli.views import clean
 
@@ -26,7 +29,10 @@ def agora() -> None:
     """Language models that debate and collaborate."""
 
 
-for command in (run, ask, check, tune, route, merge, graph, presets, init, runs, show, export, models, schema):
+for command in (
+    run, ask, check, evaluate, simulate, tune, route, merge, graph, presets, init, runs, show, export, models, schema,
+    serve, mcp,
+):  # fmt: skip
     agora.add_command(command)
 
 

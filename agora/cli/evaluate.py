@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +22,9 @@ from agora.cli.options import JSON, SET, STORE, journal_of
 
 if TYPE_CHECKING:
     from agora.budget import Budget
-    from agora.evaluate import Dataset, Progress, Results
+    from agora.evaluate import Analysis, Dataset, Progress, Results
+    from agora.evaluate.table import Grid
+    from agora.journal import Journal
     from agora.text.debate import Debate
 
 EVERY = 15.0  # seconds between two lines of progress where nobody looks
@@ -37,7 +42,7 @@ EVERY = 15.0  # seconds between two lines of progress where nobody looks
 @click.option("-b", "--baselines", default=None, help="all, none, or some, by commas: see below. Default: all.")
 @click.option("--match", default="calls,tokens,usd", help="What self-consistency is to cost the same in.")
 @click.option("--samples", default=64, type=click.IntRange(1), help="Of self-consistency for one item, at most.")
-@click.option("--temperature", type=float, help="Of these samples, in place of the model's own.")
+@click.option("--temperature", type=click.FloatRange(0, 2), help="Of these samples, in place of the model's own.")
 @click.option("-c", "--concurrency", default=16, type=click.IntRange(1), help="Items at the same time.")
 @click.option("--budget", "budgets", multiple=True, metavar="KEY=N", help="calls, tokens, usd or seconds; repeat it.")
 @click.option("--grid", multiple=True, metavar="KEY=A,B", help="Each FILE with each of these values; repeat it.")
@@ -149,7 +154,7 @@ def _chosen(given: str | None, swept: bool) -> Sequence[str]:
     from agora.evaluate import BASELINES
 
     if given is None:
-        return BASELINES[:3] if swept else BASELINES  # of a grid those that are free
+        return ("vote",) if swept else BASELINES  # of a grid what costs nothing and is not the same for all
     return BASELINES if given == "all" else () if given == "none" else [name for name in given.split(",") if name]
 
 
@@ -173,9 +178,19 @@ def _budget(given: Sequence[str]) -> Budget:
 # ---- while it runs ----------------------------------------------------------------------------------------------
 
 
+async def _within(journal: Journal | None, *args: Any, **options: Any) -> Results:
+    from agora.evaluate import evaluate_async
+
+    if journal is None:
+        return await evaluate_async(*args, **options)
+    async with journal:
+        return await evaluate_async(*args, journal=journal, **options)
+
+
 def _run(debates: Mapping[str, Debate], dataset: Dataset, store: str | None, as_json: bool, **options: Any) -> Results:
+    import anyio
+
     from agora.errors import AgoraError, BudgetError, InputError
-    from agora.evaluate import evaluate as run
 
     journal = journal_of(store)
     kept = "what was answered is kept: the same command goes on." if journal else "nothing was kept (--store none)."
@@ -183,7 +198,7 @@ def _run(debates: Mapping[str, Debate], dataset: Dataset, store: str | None, as_
         _announce(debates, dataset)
     try:
         with _Watch(list(debates)) as tell:
-            return run(debates, dataset, journal=journal, progress=tell, **options)
+            return anyio.run(partial(_within, journal, debates, dataset, progress=tell, **options))
     except KeyboardInterrupt:
         raise click.Abort(f"interrupted; {kept}") from None
     except AgoraError as error:
@@ -284,8 +299,89 @@ def _clock(seconds: float) -> str:
 
 
 def _tell(results: Results, dataset: Dataset, out: Path | None, as_json: bool) -> None:
-    raise NotImplementedError
+    """Say what came out, and write it."""
+    from agora.evaluate import analyse
+    from agora.evaluate.table import grids, headline
+
+    analysis = analyse(results)
+    written = _write(results, analysis, dataset, out) if out is not None else []
+    if as_json:
+        head = {"data": results.data, "items": len(dataset.items), "seed": results.seed, "scorer": results.scorer}
+        more = {"notes": list(results.notes), "stopped": results.stopped or None, "written": list(map(str, written))}
+        print(json.dumps({**head, **analysis.to_json(), **more}))
+        return
+    brief = len(analysis.debates) > 2  # the report has the rest
+    _show([grid for grid in grids(analysis) if not brief or not grid.title.startswith("within")])
+    for sentence in headline(analysis) if not brief else ():
+        click.echo(_wrapped(sentence))
+    for note in (*results.notes, *(f"{c.name}: {c.note}" for c in results.contestants if c.note)):
+        click.echo(_wrapped(f"note: {views.clean(note)}"))
+    if results.stopped:
+        click.echo(_wrapped(f"stopped: {results.stopped} The same command goes on with a larger budget."))
+    for path in written:
+        click.echo(f"  wrote {path}")
+
+
+def _write(results: Results, analysis: Analysis, dataset: Dataset, out: Path) -> list[Path]:
+    """The report, the tables and the records, as far as what they take is installed."""
+    from agora.evaluate import publish
+
+    written = publish(results, analysis, out, {item.id: item.question for item in dataset.items})
+    if not any(path.suffix == ".parquet" for path in written):
+        click.echo("agora: no Parquet files: pip install 'agora-debate[frame]'.", err=True)
+    return written
+
+
+def _show(tables: Sequence[Grid]) -> None:
+    from rich.console import Console
+
+    from agora.evaluate.table import terminal
+
+    console = Console(highlight=False, width=_wide())
+    for grid in tables:
+        console.print()
+        console.print(terminal(grid, _wide()))
+    console.print()
+
+
+def _wide() -> int:
+    return max(60, min(140, shutil.get_terminal_size((120, 24)).columns))
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, _wide(), initial_indent="  ", subsequent_indent="    ")
+
+
+def stored_results(path: Path) -> Results:
+    """An evaluation that was written with --out.
+
+    Args:
+        path: its folder, or the results.json in it.
+
+    Raises:
+        InputError: if there is none.
+    """
+    from agora.errors import InputError
+    from agora.evaluate import load_results
+
+    file = path / "results.json" if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(f"{path} holds no evaluation.", hint="Write one with `agora eval ... --out DIR`.")
+    return load_results(file)
 
 
 def _compared(a: Path, b: Path, as_json: bool) -> None:
-    raise NotImplementedError
+    """Two stored evaluations on the items that both have."""
+    from agora.evaluate import against
+    from agora.evaluate.analysis import plain
+    from agora.evaluate.table import against_grids
+
+    found = [stored_results(path) for path in (a, b)]
+    names = (a.name or str(a), b.name or str(b))
+    made = against(found[0], found[1], names if names[0] != names[1] else (str(a), str(b)))
+    if as_json:
+        print(json.dumps(plain(made)))
+        return
+    _show(against_grids(made))
+    for one in made.comparisons:
+        click.echo(_wrapped(one.sentence))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from agora.config.build import load, loads
+from agora.config.build import Offer, load, loads, offer
 from agora.config.models import load_model
 from agora.config.schema import DebateFile
 
-__all__ = ["DebateFile", "load", "load_model", "loads", "schema"]
+__all__ = ["DebateFile", "Offer", "load", "load_model", "loads", "offer", "schema"]
 
 
 def schema() -> dict[str, Any]:

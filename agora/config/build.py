@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from agora.config.schema import (
     VoteSpec,
 )
 from agora.errors import AgoraError, ConfigError, InputError
+from agora.model import Model
 from agora.prompts import template
 from agora.text.agent import Agent, View
 from agora.text.debate import Debate
@@ -78,7 +80,52 @@ def loads(
     return _loads(text, file, settings, Context(folder or Path()))
 
 
+@dataclass(frozen=True)
+class Offer:
+    """What a file has to offer to others.
+
+    Attributes:
+        name: what the file calls itself, if it does.
+        debate: its debate; None where it has only models.
+        models: every model under `models:`, by name.
+        store: what it says under `store:`.
+    """
+
+    name: str | None
+    debate: Debate | None
+    models: Mapping[str, Model]
+    store: Mapping[str, Any]
+
+
+def offer(
+    path: str | Path, settings: Sequence[str] = (), *, progress: Callable[[int, int], None] | None = None
+) -> Offer:
+    """Everything in a file that answers; unlike a debate to be run, it may have models and no agents.
+
+    Raises:
+        ConfigError: with file, line and what to do.
+    """
+    text, file = read(path), str(path)
+    context = Context(Path(path).parent, {}, files=(Path(path).resolve(),), progress=progress)
+    data, lines = _checked(text, file, settings)
+    models: Any = data.get("models")
+    alone = isinstance(models, dict) and bool(models) and not {"agents", "protocol"} & set(data)
+    if alone:  # one who stands in, so that all else is checked as in any file
+        data["agents"] = {"reader": next(iter(models))}
+    builder, debate = _built(data, lines, text, file, settings, context)
+    name = data.get("name")
+    kept = builder.spec.store.model_dump()
+    return Offer(None if name is None else str(name), None if alone else debate, dict(builder.models), kept)
+
+
 def _loads(text: str, file: str, settings: Sequence[str], context: Context) -> tuple[Debate, str | None]:
+    data, lines = _checked(text, file, settings)
+    builder, debate = _built(data, lines, text, file, settings, context)
+    return debate, builder.spec.question
+
+
+def _checked(text: str, file: str, settings: Sequence[str]) -> tuple[dict[str, Any], dict[Path_, int]]:
+    """A file as plain data, overrides included, and the line of every place; keys are found here."""
     for n, line in enumerate(text.splitlines(), 1):
         if _KEY.search(line):
             raise ConfigError("a key must not stand in a file.", file=file, line=n,
@@ -87,17 +134,24 @@ def _loads(text: str, file: str, settings: Sequence[str], context: Context) -> t
     if any(_KEY.search(setting) for setting in settings):
         raise InputError("--set: a key must not stand there.", hint="Put it into the environment; see api_key_env.")
     override(data, settings)
+    return data, lines
+
+
+def _built(
+    data: dict[str, Any], lines: dict[Path_, int], text: str, file: str, settings: Sequence[str], context: Context
+) -> tuple[_Builder, Debate]:
     data, lines = merged(data, lines, file)
     try:
         spec = DebateFile.model_validate(data)
     except ValidationError as errors:
         raise explain(errors, data, lines, file) from None
-    debate = _Builder(spec, lines, file, context).debate()
+    builder = _Builder(spec, lines, file, context)
+    debate = builder.debate()
     debate.source = {
         "text": text, "file": file, "settings": list(settings), "folder": str(context.folder.resolve()),
         "store": spec.store.model_dump(),
     }  # fmt: skip
-    return debate, spec.question
+    return builder, debate
 
 
 def built(spec: DebateFile, given: Given) -> Debate:

@@ -1,11 +1,9 @@
-"""All figures of an evaluation in one record, by group too; and the best single member without selection bias."""
+"""All figures of an evaluation in one record, by group too."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import random
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -14,7 +12,7 @@ from typing import Any
 from agora.errors import InputError
 from agora.evaluate.debated import Debated, debated
 from agora.evaluate.metrics import Comparison, Summary, compare, summary
-from agora.evaluate.records import Contestant, Results, Scored
+from agora.evaluate.records import Contestant, Results
 from agora.evaluate.statistics import Interval, mean_interval
 
 
@@ -123,53 +121,6 @@ def by_group(contestants: Sequence[Contestant], *, seed: int = 0) -> tuple[Group
         Group(name, len(items[name]), {who: mean_interval(own, seed=seed) for who, own in scores[name].items()})
         for name in names
     )
-
-
-def best_single(
-    members: Mapping[str, Sequence[Scored]], *, folds: int = 5, seed: int = 0
-) -> tuple[tuple[Scored, ...], Mapping[str, int]]:
-    """The rows of a baseline 'the best single member, chosen on other items'. Who chooses the best of several on the
-    items on which it is then measured, overrates it; here the items are split by a seed, and in each part the member
-    answers that did best on all others: of equals the cheapest, then the first.
-
-    Args:
-        members: name -> its rows, all of the same items in the same order.
-        folds: parts; at most as many as items. A single item has no others: the first member answers it.
-        seed: of the split.
-
-    Returns:
-        The rows, in the same order, and member -> for how many items it was chosen.
-
-    Raises:
-        InputError: if there are no members, or their items differ.
-    """
-    if not members:
-        raise InputError("there are no members to choose from.")
-    names, columns = list(members), list(members.values())
-    items = [row.item for row in columns[0]]
-    if any([row.item for row in column] != items for column in columns):
-        raise InputError("the members have not answered the same items.")
-    order = list(range(len(items)))
-    random.Random(seed).shuffle(order)
-    parts = max(2, min(folds, len(items)))
-    chosen = [0] * len(items)
-    for k in range(parts):
-        inside = set(order[k::parts])
-        others = [i for i in range(len(items)) if i not in inside]
-        if others:
-            best = min(range(len(names)), key=lambda j: (_worth(columns[j], others), j))
-            for i in inside:
-                chosen[i] = best
-    counts = Counter(names[j] for j in chosen)
-    return tuple(columns[j][i] for i, j in enumerate(chosen)), {name: counts[name] for name in names}
-
-
-def _worth(rows: Sequence[Scored], others: Sequence[int]) -> tuple[float, float, int]:
-    """Less is better: the score, the price where it is known, tokens."""
-    own = [rows[i] for i in others]
-    usd = [row.usage.usd for row in own]
-    price = math.inf if None in usd else math.fsum(one for one in usd if one is not None)
-    return -math.fsum(row.score for row in own), price, sum(row.usage.tokens for row in own)
 
 
 def plain(value: Any) -> Any:

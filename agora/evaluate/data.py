@@ -74,9 +74,15 @@ def load(
     spec = None if mapping is None else mapping_of(mapping)
     name, records = _records(text)
     items, found = _items(records, spec, seed, text)
-    value = scorer if scorer is not None else found.scorer
     about = found.about or f"from {name}"
-    return Dataset(name, items, scorer_of(value or _usual_scorer(items), context), about).sample(n, seed)
+    if scorer is not None:
+        made_scorer = scorer_of(scorer, context)
+    elif found.scorer is not None:
+        file = isinstance(mapping, Path) or (isinstance(mapping, str) and mappings.is_file(mapping))
+        made_scorer = scorer_of(found.scorer, context, within=Path(str(mapping)).parent if file else None)
+    else:
+        made_scorer = scorer_of(_usual_scorer(items, text), context)
+    return Dataset(name, items, made_scorer, about).sample(n, seed)
 
 
 def _task(parts: Sequence[str], n: int | None, seed: int) -> Dataset:
@@ -180,7 +186,7 @@ def _kind(spec: MappingSpec, drafts: Sequence[Draft]) -> AnswerType:
     truths = [truth for one in drafts for truth in one.truth]
     if truths and all(not isinstance(truth, str) for truth in truths):
         return Json()
-    if truths and all(isinstance(t, str) and _NUMERIC.fullmatch(t) and Number().read(t) for t in truths):
+    if truths and all(isinstance(t, str) and len(t) < 300 and _NUMERIC.fullmatch(t) for t in truths):
         return Number()
     if truths and all(isinstance(t, str) and t.casefold() in ("yes", "no", "true", "false") for t in truths):
         return YesNo()
@@ -201,6 +207,8 @@ def _item(one: Draft, kind: AnswerType | None) -> Item:
         if read_truth(truth, answer) is None:
             raise InputError(f"{one.where}: the answer '{truth[:60]}' is none of the kind '{answer.kind}'.",
                              hint="Say which kind it is by kind: in the mapping.")  # fmt: skip
+    if isinstance(answer, (Choice, YesNo)) or answer == Number():
+        truths = tuple(read_truth(truth, answer) or truth for truth in truths)
     made = Item(one.id or "", one.question, truths, answer, one.group, MappingProxyType(dict(one.data)))
     return made if one.id else named(made)
 
@@ -214,9 +222,26 @@ def _json(value: Any, where: str) -> str:
         raise InputError(f"{where}: the answer is no JSON: {repr(value)[:60]}.") from None
 
 
-def _usual_scorer(items: Sequence[Item]) -> Any:
-    """The scorer of a kind of answer, where nobody says another."""
+_LONG = 200  # characters of a truth
+
+
+def _usual_scorer(items: Sequence[Item], text: str) -> Any:
+    """The scorer of a kind of answer, where nobody says another.
+
+    Raises:
+        InputError: if the truths are texts that no answer ever equals, so that all would be wrong without a word.
+    """
     first = items[0]
+    truths = [item.truth[0] for item in items if item.truth]
+    if first.answer.kind == "text" and truths:
+        if all("####" in truth for truth in truths):
+            raise InputError(f"{text[:80]}: the answers end in '####' and the right number.",
+                             hint=f"Read them by the mapping for that: gsm8k:{text[:80]}.")  # fmt: skip
+        if sorted(map(len, truths))[len(truths) // 2] > _LONG:
+            raise InputError(
+                f"{text[:80]}: most answers are texts of over {_LONG} characters, which no model repeats.",
+                hint="Name a scorer, such as f1 or graded, or a mapping that finds the answer in them.",
+            )
     if "distribution" in first.data:
         return "distribution"
     if "views" in first.data:

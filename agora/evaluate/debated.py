@@ -106,8 +106,8 @@ def turned(contestant: Contestant) -> Turned | None:
     if not both:
         return None
     first, last = [one for one, _ in both], [two for _, two in both]
-    helped = sum(one < RIGHT <= two for one, two in both)
-    hurt = sum(two < RIGHT <= one for one, two in both)
+    helped = sum(one <= RIGHT < two for one, two in both)
+    hurt = sum(two <= RIGHT < one for one, two in both)
     return Turned(len(both), mean_interval(first), mean_interval(last), helped, hurt, mcnemar(helped, hurt).p)
 
 

@@ -177,6 +177,8 @@ def _options(record: Mapping[str, Any], where: str, spec: str | list[str] | Opti
         raise InputError(f"{where}: '{name[:60]}' must be {wanted}.", hint="In a CSV file: a|b|c, or a JSON list.")
     texts = [_text(value, name, where) for value in values]
     labels = list(LETTERS[: len(texts)]) if labels is None else labels
+    if any(not label or len(label) > 40 or not label.isprintable() for label in labels):
+        raise InputError(f"{where}: a label of an option has 1 to 40 printable characters.")
     if len(labels) != len(texts) or len({label.casefold() for label in labels}) != len(labels):
         raise InputError(f"{where}: the options do not have one label each: {', '.join(labels)[:60]}.")
     return dict(zip(labels, texts, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 import anyio.to_thread
 
 import agora
-from agora.errors import MissingError
+from agora.errors import InputError, MissingError
 from agora.evaluate.latex import alike, plain
 from agora.evaluate.records import Item
 
@@ -51,7 +52,11 @@ class Math:
             )
 
     async def score(self, answer: str, item: Item, text: str) -> float:
-        """1 or 0."""
+        """1 or 0.
+
+        Raises:
+            InputError: if there can be no such process.
+        """
         if any(alike(answer, truth) for truth in item.truth):
             return 1.0
         if self.plain_only:
@@ -70,55 +75,79 @@ class _Worker:
         self._process: subprocess.Popen[str] | None = None
 
     def equal(self, truth: str, answer: str) -> bool:
-        """Whether two expressions are equal; False where that cannot be settled."""
-        with self._lock:
-            limit = SECONDS
-            if self._process is None or self._process.poll() is not None:
-                self._process, limit = self._begun(), _STARTING
-            process = self._process
-            assert process.stdin is not None
-            assert process.stdout is not None
-            timer = threading.Timer(limit, process.kill)
-            timer.start()
-            try:
-                process.stdin.write(json.dumps([truth, answer]) + "\n")
-                process.stdin.flush()
-                said = process.stdout.readline()
-            except OSError:
-                said = ""
-            finally:
-                timer.cancel()
-            if not said:
-                self._end(process)
-            return said.strip() == "true"
+        """Whether two expressions are equal; False where that cannot be settled.
 
-    @staticmethod
-    def _begun() -> subprocess.Popen[str]:
-        paths = [str(Path(agora.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONIOENCODING": "utf-8"}
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "agora.evaluate.mathworker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            text=True,
-            encoding="utf-8",
-        )
+        Raises:
+            InputError: if there can be no such process.
+        """
+        with self._lock:
+            if self._process is None or self._process.poll() is not None:
+                self._begin()
+            return self._said(json.dumps([truth, answer]) + "\n", SECONDS) == "true"
 
     def end(self) -> None:
         """End the process, where there is one."""
         with self._lock:
-            if self._process is not None:
-                self._end(self._process)
+            self._end()
 
-    def _end(self, process: subprocess.Popen[str]) -> None:
+    def _begin(self) -> None:
+        self._end()
+        paths = [str(Path(agora.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONIOENCODING": "utf-8"}
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "agora.evaluate.mathworker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                text=True,
+                encoding="utf-8",
+            )
+            begun = self._said("", _STARTING) == "ready"
+        except OSError:
+            begun = False
+        if not begun:  # else every answer would be wrong without a word
+            raise InputError("the process that compares expressions by math-verify cannot be started.",
+                             hint="Try python -m agora.evaluate.mathworker: it must say 'ready'.")  # fmt: skip
+
+    def _said(self, asked: str, seconds: float) -> str:
+        """What the process says next; '' where it says nothing in time, and is then ended."""
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        expired = threading.Event()
+
+        def expire() -> None:
+            expired.set()
+            process.kill()
+
+        timer = threading.Timer(seconds, expire)
+        timer.start()
+        try:
+            process.stdin.write(asked)
+            process.stdin.flush()
+            said = process.stdout.readline().strip()
+        except OSError:
+            said = ""
+        finally:
+            timer.cancel()
+            timer.join()  # it must not end the process during the next comparison
+        if not said or expired.is_set():
+            self._end()
+        return said
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
         process.kill()
         process.wait()
         for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
-        self._process = None
+            with contextlib.suppress(OSError):  # what it was to read is of no use any more
+                if pipe is not None:
+                    pipe.close()
 
 
 _WORKER = _Worker()

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from agora.errors import InputError, MissingError
 
 MAX_RECORD = 20_000_000  # bytes of one record
-MAX_ARRAY = 1_000_000_000  # bytes of a file that must be read as a whole
+MAX_ARRAY = 200_000_000  # bytes of a file that must be read as a whole
 ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 Record = tuple[str, dict[str, Any]]
 
@@ -90,7 +90,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 def _json_lines(path: Path) -> Iterator[Record]:
     for n, line in _lines(path):
         if line.strip():
-            yield f"{path}:{n}", _object(line, f"{path}:{n}", "One JSON object a line.")
+            yield f"{path}:{n}", _object(line.strip(), f"{path}:{n}", "One JSON object a line.")
 
 
 def _begins_with(path: Path, mark: bytes) -> bool:

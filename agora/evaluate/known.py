@@ -76,7 +76,7 @@ class Numeric:
     """
 
     absolute: float = 0.0
-    relative: float = 1e-6
+    relative: float = 1e-9
     name: str = "numeric"
     paid: bool = False
 
@@ -84,7 +84,7 @@ class Numeric:
         """1 or 0."""
         given = _number(answer)
         absolute = Fraction(str(item.data.get("tolerance", self.absolute)))
-        for truth in accepted(item):
+        for truth in item.truth:  # as it is given, not as the kind of answer rounds it
             right = _number(truth)
             if given is None or right is None:
                 continue
@@ -190,7 +190,7 @@ def _data(text: str) -> Any:
     """JSON as data to compare: texts folded, numbers as numbers."""
     try:
         return _folded(json.loads(text))
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError):  # a model may nest as deeply as it likes
         return _fold(text)
 
 

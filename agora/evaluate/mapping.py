@@ -150,17 +150,18 @@ def found_in(record: Mapping[str, Any], where: str) -> MappingSpec:
     Raises:
         InputError: if there is no question, or no truth.
     """
-    folded = {str(name).strip().casefold(): name for name in record}
-    chosen = {part: next((folded[name] for name in usual if name in folded), None) for part, usual in USUAL.items()}
-    if chosen["choices"] is None and all(name in folded for name in ("a", "b")):
-        letters = [folded[letter.casefold()] for letter in LETTERS[:10] if letter.casefold() in folded]
-        return _spec({**chosen, "choices": letters})
-    for part in ("question", "answer"):
-        if chosen[part] is None:
-            near = [n for usual in USUAL[part] for n in difflib.get_close_matches(usual, folded, 1, 0.8)]
+    folded = {str(name).strip().casefold(): str(name) for name in record}
+    chosen: dict[str, Any] = {}
+    for part, usual in USUAL.items():
+        chosen[part] = next((folded[name] for name in usual if name in folded), None)
+        if part in ("question", "answer") and chosen[part] is None:
+            near = [n for name in usual for n in difflib.get_close_matches(name, folded, 1, 0.8)]
             hint = f"Is it '{folded[near[0]]}'? " if near else ""
             raise InputError(f"{where}: no field is known to be the {part}; it has {listed(record)}.",
                              hint=f"{hint}Name it by a mapping: {part}: FIELD.")  # fmt: skip
+    letters = [folded[letter.casefold()] for letter in LETTERS[:10] if letter.casefold() in folded]
+    if chosen["choices"] is None and len(letters) > 1:
+        chosen["choices"] = letters
     return _spec(chosen)
 
 

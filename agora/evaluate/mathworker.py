@@ -29,6 +29,10 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     out = sys.stdout
     sys.stdout = sys.stderr  # what libraries print is no answer
+    import math_verify  # noqa: F401  what takes long or fails does so before it is ready
+
+    out.write("ready\n")
+    out.flush()
     for line in sys.stdin:
         try:
             said = equal(*json.loads(line))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -14,7 +15,16 @@ from agora.errors import InputError
 from agora.evaluate.calibration import Calibration, calibration
 from agora.evaluate.records import Contestant, Role, Scored, Status
 from agora.evaluate.significance import ALPHA, detectable, holm, items_needed, mcnemar, sign_flips
-from agora.evaluate.statistics import Interval, bootstrap_mean, is_binary, mean_interval, paired_difference
+from agora.evaluate.statistics import (
+    Floats,
+    Interval,
+    bootstrap_mean,
+    by_group,
+    is_binary,
+    mean_interval,
+    paired_difference,
+)
+from agora.lettering import clean
 from agora.records import Usage
 
 Verdict = Literal["better", "worse", "no difference shown"]
@@ -183,10 +193,11 @@ class Comparison:
         """The verdict in words."""
         d = self.difference
         seen = f"{100 * d.value:+.1f} points, 95% interval {100 * d.low:+.1f} to {100 * d.high:+.1f}"
+        first, second = clean(self.first), clean(self.second)
         if self.verdict != "no difference shown":
-            return f"{self.first} is {self.verdict} than {self.second} ({seen}; adjusted p {p_text(self.adjusted)})."
+            return f"{first} is {self.verdict} than {second} ({seen}; adjusted p {p_text(self.adjusted)})."
         return (
-            f"No difference shown between {self.first} and {self.second} ({seen}; adjusted p {p_text(self.adjusted)}): "
+            f"No difference shown between {first} and {second} ({seen}; adjusted p {p_text(self.adjusted)}): "
             f"{self.n} items like these show one of {100 * self.detectable:.1f} points or more four times in five."
         )
 
@@ -254,12 +265,62 @@ def _compared(
     )  # fmt: skip
 
 
-def _design_effect(d: np.ndarray[Any, np.dtype[np.float64]], groups: Sequence[str]) -> float:
-    _, at = np.unique(np.array(groups, dtype=str), return_inverse=True)
-    between = float((np.bincount(at, d - d.mean()) ** 2).sum())
+def _design_effect(d: Floats, groups: Sequence[str]) -> float:
+    """The variance of a mean of grouped differences over that of as many independent ones, at least 1."""
+    sums, sizes = by_group(d - d.mean(), groups)
     within = float(((d - d.mean()) ** 2).sum())
-    return max(1.0, between / within) if within > 0 else len(d) / (int(at.max()) + 1)
+    return max(1.0, float((sums**2).sum()) / within) if within > 0 else len(d) / len(sizes)
 
 
 def _ratio(one: float | None, two: float | None) -> float | None:
     return one / two if one is not None and two else None
+
+
+# ---- the best member ----------------------------------------------------------------------------------------------
+
+
+def best_single(
+    members: Mapping[str, Sequence[Scored]], *, folds: int = 5, seed: int = 0
+) -> tuple[tuple[Scored, ...], str]:
+    """The rows of a baseline 'the best single member, chosen on other items'. Who chooses the best of several on the
+    items on which it is then measured, overrates it; here the items are split by a seed, and in each part the member
+    answers that did best on all others: of equals the cheapest, then the first.
+
+    Args:
+        members: name -> its rows, all of the same items in the same order.
+        folds: parts; at most as many as items. A single item has no others: the first member answers it.
+        seed: of the split.
+
+    Returns:
+        The rows, in the same order, and a sentence that says who was chosen for how many of them.
+
+    Raises:
+        InputError: if there are no members, or their items differ.
+    """
+    if not members:
+        raise InputError("there are no members to choose from.")
+    names, columns = list(members), list(members.values())
+    items = [row.item for row in columns[0]]
+    if any([row.item for row in column] != items for column in columns):
+        raise InputError("the members have not answered the same items.")
+    order = list(range(len(items)))
+    random.Random(seed).shuffle(order)
+    parts = max(2, min(folds, len(items)))
+    chosen = [0] * len(items)
+    for k in range(parts):
+        inside = set(order[k::parts])
+        others = [i for i in range(len(items)) if i not in inside]
+        if others:
+            best = min(range(len(names)), key=lambda j: (_worth(columns[j], others), j))
+            for i in inside:
+                chosen[i] = best
+    said = ", ".join(f"{names[j]} for {count}" for j, count in Counter(chosen).most_common())
+    return tuple(columns[j][i] for i, j in enumerate(chosen)), f"chosen on other items, in {parts} parts: {said}"
+
+
+def _worth(rows: Sequence[Scored], others: Sequence[int]) -> tuple[float, float, int]:
+    """Less is better: the score, the price where it is known, tokens."""
+    own = [rows[i] for i in others]
+    usd = [row.usage.usd for row in own]
+    price = math.inf if None in usd else math.fsum(one for one in usd if one is not None)
+    return -math.fsum(row.score for row in own), price, sum(row.usage.tokens for row in own)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RIGHT = 0.5
-"""A score from here on counts as right, where something is right or wrong."""
+"""A score above this counts as right, where something is right or wrong: a judge that is undecided does not say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ class Said:
     @property
     def right(self) -> bool:
         """Whether it counts as right."""
-        return self.score is not None and self.score >= RIGHT
+        return self.score is not None and self.score > RIGHT
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +186,7 @@ class Scored:
     @property
     def right(self) -> bool:
         """Whether it counts as right."""
-        return self.score >= RIGHT
+        return self.score > RIGHT
 
     def by_round(self) -> list[dict[str, Said]]:
         """What was said, by round and agent."""
@@ -220,7 +220,7 @@ class Contestant:
     note: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Results:
     """An evaluation: contestants on the same items.
 
@@ -267,6 +267,21 @@ class Results:
     def baselines(self, debate: str) -> tuple[Contestant, ...]:
         """What stands beside a debate."""
         return tuple(c for c in self.contestants if c.of == debate and c.role != "debate")
+
+    def __repr__(self) -> str:
+        told = (f"{c.name} {100 * sum(r.score for r in c.rows) / len(c.rows):.1f}" for c in self.contestants if c.rows)
+        return f"Results({self.data}, {self.planned} items, right in %: {', '.join(told)})"
+
+    def _repr_html_(self) -> str:
+        """The report, in a frame of its own: its style is not the notebook's."""
+        from html import escape
+
+        from agora.evaluate.analysis import analyse
+        from agora.evaluate.report import report
+
+        page = escape(report(self, analyse(self)), quote=True)
+        frame = "width:100%;height:40em;border:1px solid #8888"
+        return f'<iframe sandbox title="Evaluation" style="{frame}" srcdoc="{page}"></iframe>'
 
     def to_frame(self, what: Literal["rows", "said"] = "rows") -> pd.DataFrame:
         """As a pandas frame.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import json
 import math
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from agora.errors import InputError, MissingError
 from agora.evaluate.records import Contestant, Results, Said, Scored
+from agora.lettering import clean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,8 +63,8 @@ def from_json(text: str | bytes, name: str = "the results") -> Results:
         results = TypeAdapter(Results).validate_python(found)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])[:120]
-        raise InputError(f"{name}: {where}: {first['msg'].lower()}.", hint=_HINT) from None
+        where = clean(".".join(str(part) for part in first["loc"]))[:120]
+        raise InputError(f"{name}: {where}: {clean(first['msg'])[:160].lower()}.", hint=_HINT) from None
     except RecursionError:
         raise InputError(f"{name}: nested too deeply.", hint=_HINT) from None
     _check(results, name)
@@ -140,14 +142,19 @@ def _umask() -> int:
 def _lean(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         made = {}
-        for f in dataclasses.fields(value):
-            own = getattr(value, f.name)
-            if f.default is dataclasses.MISSING or own != f.default or type(own) is not type(f.default):
-                made[f.name] = _lean(own)
+        for name, default in _fields(value.__class__):
+            own = getattr(value, name)
+            if own != default or type(own) is not type(default):
+                made[name] = own if isinstance(own, (str, int, float)) else _lean(own)
         return made
     if isinstance(value, Mapping):
         return {str(key): _lean(own) for key, own in value.items()}
     return [_lean(own) for own in value] if isinstance(value, (tuple, list)) else value
+
+
+@functools.cache
+def _fields(kind: Any) -> tuple[tuple[str, Any], ...]:
+    return tuple((f.name, f.default) for f in dataclasses.fields(kind))
 
 
 def _refuse(constant: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,7 +22,7 @@ from agora.evaluate.records import Scorer
 
 class _NumericSpec(Strict):
     absolute: float = Field(0.0, ge=0, allow_inf_nan=False)
-    relative: float = Field(1e-6, ge=0, allow_inf_nan=False)
+    relative: float = Field(1e-9, ge=0, allow_inf_nan=False)
 
 
 class _SetSpec(Strict):
@@ -85,13 +86,15 @@ SCORERS: Mapping[str, tuple[type[Strict], _Made]] = {
 _CHIEF = {"graded": "model", "coverage": "model", "distribution": "distance", "numeric": "absolute"}
 
 
-def scorer_of(value: Any, context: Context | None = None) -> Scorer:
+def scorer_of(value: Any, context: Context | None = None, *, within: Path | None = None) -> Scorer:
     """A scorer from what may stand under `scorer:`.
 
     Args:
         value: a name of `SCORERS`; a mapping of one name to its options, such as {numeric: {absolute: 0.1}}, or to the
             chief of them, such as {graded: MODEL}; 'module:function'; a function; or a scorer.
         context: where models are built.
+        within: where given, 'module:function' must be of a module in this folder: what a file that may come from others
+            names is not to run whatever is installed here on what a model says.
 
     Raises:
         InputError: if there is none such, or it does not take these options.
@@ -111,7 +114,7 @@ def scorer_of(value: Any, context: Context | None = None) -> Scorer:
     if ":" in value and value not in SCORERS:
         if options:
             raise InputError(f"the scorer '{value[:60]}' is a function of yours, which takes no options.")
-        return Function(_function(value), value)
+        return Function(_function(value, within), value)
     if value not in SCORERS:
         near = difflib.get_close_matches(value[:60], SCORERS, 1)
         hint = f"Did you mean '{near[0]}'?" if near else "Or 'module:function' for one of your own."
@@ -130,15 +133,26 @@ def scorer_of(value: Any, context: Context | None = None) -> Scorer:
         raise type(error)(f"scorer {value}: {error.message}", hint=error.hint) from None
 
 
-def _function(name: str) -> Callable[..., Any]:
-    """A function by 'module:function'; modules in the current folder are found too."""
+def _function(name: str, within: Path | None) -> Callable[..., Any]:
+    """A function by 'module:function'; modules in the current folder, or in `within`, are found too."""
     module, _, attribute = name.partition(":")
-    here = str(Path.cwd())
+    here = str(within or Path.cwd())
     sys.path.append(here)
     try:
+        top = importlib.util.find_spec(module.partition(".")[0]) if within is not None else None
+        if within is not None and not (top and _inside(top.origin, within)):
+            raise InputError(
+                f"the scorer '{name[:80]}' is of no module in {within}.",
+                hint="A mapping names functions of its own folder only; give others as the scorer itself.",
+            )
         found: Any = importlib.import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)
+        home = sys.modules.get(getattr(found, "__module__", None) or module)
+        if within is not None and not _inside(getattr(home, "__file__", None), within):
+            raise InputError(f"the scorer '{name[:80]}' is imported there from elsewhere.", hint="Define it there.")
+    except InputError:
+        raise
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise InputError(f"the scorer '{name[:80]}' cannot be found: {sentence(error)[:120]}.",
                          hint="It is 'module:function', of a module that can be imported.") from None  # fmt: skip
@@ -150,3 +164,11 @@ def _function(name: str) -> Callable[..., Any]:
         raise InputError(f"the scorer '{name[:80]}' is no function.")
     called: Callable[..., Any] = found
     return called
+
+
+def _inside(file: str | None, folder: Path) -> bool:
+    """Whether a module's file is one of a folder, and not of what is installed in it."""
+    if file is None:
+        return False
+    path = Path(file).resolve()
+    return path.is_relative_to(folder.resolve()) and "site-packages" not in path.parts

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agora.evaluate.analysis import best_single
+from agora.evaluate.metrics import best_single
 from agora.evaluate.records import Contestant, Scored
 from agora.text.debate import Debate
 
@@ -61,10 +61,8 @@ class Side:
         if "members" in baselines:
             found += [Contestant(name, "member", self.name, rows) for name, rows in members.items()]
         if "best" in baselines and len(members) > 1:
-            best, chosen = best_single(members, seed=seed)
-            most = [(n, name.removeprefix(f"{self.name}: ")) for name, n in chosen.items() if n]
-            note = ", ".join(f"{name} on {n}" for n, name in sorted(most, reverse=True))
-            note = f"each item is answered by the member that is best on other items: {note}"
+            best, note = best_single(members, seed=seed)
+            note = note.replace(f"{self.name}: ", "")
             found.append(Contestant(f"{self.name}: best single", "best single", self.name, best, note))
         if "vote" in baselines and self.debate.moderator.last > 0:
             vote = tuple(self.vote[i] for i in kept)

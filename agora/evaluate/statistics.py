@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -133,7 +133,8 @@ def bootstrap_mean(
         seed: of them.
         low: the least value possible.
         high: the greatest. Where all values are equal a bootstrap sees no spread: Wilson's interval between `low` and
-            `high` is given, which is wider than any, as nothing between two ends varies more than these alone.
+            `high` is given, which is wider than any, as nothing between two ends varies more than these alone; of
+            differences that are all 0, Tango's.
 
     Raises:
         InputError: if there are no values.
@@ -148,6 +149,8 @@ def bootstrap_mean(
     pairs, counts = np.unique(np.column_stack([sums, sizes]), axis=0, return_counts=True)
     units = int(counts.sum())
     means = pairs[:, 0] / pairs[:, 1]
+    if low < 0 and not given.any():
+        return replace(tango(0, 0, units, level), n=len(given))
     if units == 1 or float(np.ptp(means)) < 1e-12:
         share = min(1.0, max(0.0, (mean - low) / (high - low)))
         flat = wilson(share * units, units, level)
@@ -197,12 +200,17 @@ def is_binary(values: Floats) -> bool:
 
 
 def by_group(values: Floats, groups: Groups | None) -> tuple[Floats, Floats]:
-    """Sums and sizes, by group."""
+    """Sums and sizes, by group. An item whose group is '' has none, and stands for itself.
+
+    Raises:
+        InputError: if there are not as many groups as values.
+    """
     if groups is None:
         return values, np.ones(len(values))
     if len(groups) != len(values):
         raise InputError(f"{len(groups)} groups do not fit {len(values)} items.")
-    _, at = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
+    numbers: dict[str | int, int] = {}
+    at = [numbers.setdefault(group or i, len(numbers)) for i, group in enumerate(groups)]
     return np.bincount(at, values).astype(np.float64), np.bincount(at).astype(np.float64)
 
 
@@ -278,9 +286,6 @@ def paired_difference(
         seed: of it.
     """
     a, b = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
-    binary = groups is None and is_binary(a) and is_binary(b)
-    if len(a) and (binary or not (a - b).any()):
-        units = len(a) if groups is None else len(set(groups))
-        made = tango(int((a > b).sum()), int((a < b).sum()), units, level) if binary else tango(0, 0, units, level)
-        return Interval(made.value, made.low, made.high, len(a), "Tango")
+    if groups is None and len(a) and is_binary(a) and is_binary(b):
+        return tango(int((a > b).sum()), int((a < b).sum()), len(a), level)
     return bootstrap_mean(a - b, groups, level=level, samples=samples, seed=seed, low=-1.0, high=1.0)

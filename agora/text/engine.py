@@ -108,6 +108,7 @@ class Run:
             outer = Scope(stand_in=outer.stand_in)
         self._recorder = recorder or outer.recorder
         self._path = outer.path
+        self._listen = outer.listen
         meters = outer.meters
         if debate.budget != Budget():
             meter = Meter(debate.budget)
@@ -399,6 +400,8 @@ class Run:
     def _hear(self, what: Wait | Delta, agent: str | None, index: int, phase: str) -> None:
         if isinstance(what, Wait):
             self._tell(Retrying(agent, what.model, what.error, what.seconds, what.attempt))
+            if self._listen is not None:  # who asked this debate waits too
+                self._listen(what)
         elif agent is not None:
             self._emit(Wrote(agent, index, phase, what.text, what.first))
 

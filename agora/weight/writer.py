@@ -11,6 +11,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -85,8 +86,7 @@ class Writer:
             if free < self.total + ROOM:
                 raise InputError(f"{out} takes {_gb(self.total)}, but the disk has only {_gb(free)} left.",
                                  hint="Make room, or write elsewhere.")  # fmt: skip
-            self.folder.mkdir()
-            self._lock = _held(self.folder)
+            self._lock = _made(self.folder)
         except OSError as error:
             raise _unwritable(out, error) from error
         self._places: dict[str, tuple[int, int]] = {}
@@ -257,7 +257,11 @@ def _sweep(out: Path) -> None:
         found = _LEFT.fullmatch(path.name.removeprefix(f".{out.name}."))
         if found is None or not path.is_dir() or path.is_symlink():
             continue
-        if (lock := _held(path, wait=False, pid=int(found[1]))) is None:
+        try:
+            lock = _held(path, wait=False, pid=int(found[1]))
+        except FileNotFoundError:  # somebody else has swept it
+            continue
+        if lock is None:
             continue
         try:
             if path.suffix == ".old" and not out.exists():
@@ -267,6 +271,18 @@ def _sweep(out: Path) -> None:
         finally:
             if lock >= 0:
                 os.close(lock)
+
+
+def _made(folder: Path) -> int:
+    """Make a folder, and hold it. Before it is held another merge may take it for what a killed one has left, and
+    remove it: then it is made again."""
+    while True:
+        folder.mkdir()
+        with suppress(FileNotFoundError):
+            lock = _held(folder)
+            if lock < 0 or (folder.exists() and os.path.samestat(os.fstat(lock), folder.stat())):
+                return lock
+            os.close(lock)
 
 
 @overload

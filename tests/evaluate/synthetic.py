@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping
 
-from agora.evaluate.analysis import best_single
+from agora.evaluate.metrics import best_single
 from agora.evaluate.records import Contestant, Results, Role, Said, Scored
 from agora.records import Usage
 
@@ -45,7 +45,9 @@ def results(
             made += _baselines(debate, rows, agents, rng)
     digests = {f"q{i}": f"{i:016x}" for i in range(n)}
     about = "300 invented questions, answered by agents whose chances are known"
-    return Results("invented", f"{n:016x}", about, "exact", seed, tuple(made), {"agora": "0"}, 1.8e9, n, digests)
+    return Results(
+        "invented", f"{n:016x}", about, "exact", seed, tuple(made), {"agora": "0"}, 1.8e9, n, digests=digests
+    )
 
 
 def _row(i: int, agents: Mapping[str, float], effect: tuple[float, float], rng: random.Random) -> Scored:
@@ -131,10 +133,8 @@ def _baselines(debate: str, rows: list[Scored], agents: Mapping[str, float], rng
         own = [next(s for s in row.said if s.agent == agent) for row in rows]
         members[agent] = [_scored(i, one.answer, rng) for i, one in enumerate(own)]
         put(agent, "member", members[agent])
-    single, chosen = best_single(members)
-    put(
-        "best single", "best single", list(single), f"chosen on other items: {max(chosen, key=chosen.__getitem__)[:40]}"
-    )
+    single, note = best_single(members)
+    put("best single", "best single", list(single), note)
     put("round-0 vote", "round-0 vote", [_scored(i, r.initial, rng, calls=len(agents)) for i, r in enumerate(rows)])
     for name, role, p, calls in (
         ("self-consistency (calls)", "self-consistency", 0.76, 9),

@@ -514,3 +514,17 @@ def test_what_is_read_of_a_nested_debate_is_its_verdict(
     outer = Debate([Agent("panel", inner)], moderator=Moderator(rounds(0)), answer="number")
     assert inner.run("?").answer == expected
     assert outer.run("?").answer == expected
+
+
+@pytest.mark.anyio
+async def test_who_waits_in_a_nested_debate_is_told_to_who_watches_the_outer_one() -> None:
+    from agora.errors import ServerError
+    from agora.models.wrappers import Retry, RetryPolicy
+    from agora.records import Retrying
+
+    flaky = Retry(ScriptedModel([ServerError("busy."), "Answer: 7"]), RetryPolicy(base=0.001))
+    inner = Debate([Agent("x", flaky)], moderator=Moderator(rounds(0)), answer="number")
+    outer = Debate([Agent("panel", inner)], moderator=Moderator(rounds(0)), answer="number")
+    async with outer.watch("?") as events:
+        waits = [event async for event in events if isinstance(event, Retrying)]
+    assert [(wait.agent, wait.attempt) for wait in waits] == [("panel", 1)]

@@ -41,8 +41,8 @@ class Against:
 def against(
     first: Results, second: Results, names: tuple[str, str] = ("A", "B"), *, grouped: bool = False, seed: int = 0
 ) -> Against:
-    """Compare two evaluations: contestants of the same name with each other, and, where no debates share a name and
-    each has just one, these too.
+    """Compare two evaluations: contestants of the same name with each other; and the debates, where each has just one,
+    whatever their names.
 
     Args:
         first: what is compared with.
@@ -106,11 +106,14 @@ def _common(first: Results, second: Results, names: Sequence[str]) -> set[str]:
 
 
 def _pairs(first: Results, second: Results) -> list[tuple[Contestant, Contestant]]:
-    theirs = {c.name: c for c in second.contestants}
-    pairs = [(c, theirs[c.name]) for c in first.contestants if c.name in theirs]
-    if not any(a.role == "debate" for a, _ in pairs) and len(first.debates) == len(second.debates) == 1:
-        pairs.insert(0, (first.debates[0], second.debates[0]))
-    return pairs
+    """Who is whose counterpart. Baselines are named after their debate; of two single debates only the rest counts."""
+    single = len(first.debates) == len(second.debates) == 1
+
+    def key(contestant: Contestant) -> tuple[str, str]:
+        return contestant.role, contestant.name.removeprefix(contestant.of) if single else contestant.name
+
+    theirs = {key(c): c for c in second.contestants}
+    return [(c, theirs[key(c)]) for c in first.contestants if key(c) in theirs]
 
 
 def _cut(contestant: Contestant, common: set[str], name: str) -> Contestant:

@@ -1,0 +1,1 @@
+"""Serving: whatever agora can build, behind the endpoints that everyone already speaks."""
