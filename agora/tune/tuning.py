@@ -16,11 +16,13 @@ from agora.budget import Budget
 from agora.config.answers import value_of
 from agora.errors import BudgetError, InputError
 from agora.evaluate.bench import Bench
+from agora.evaluate.engines import Local
 from agora.evaluate.metrics import compare, summary
 from agora.evaluate.records import Contestant, Dataset, Item
 from agora.evaluate.significance import sign_flips
 from agora.evaluate.statistics import bootstrap_mean
 from agora.journal import Journal
+from agora.text.debate import Debate
 from agora.tune.measuring import Candidate, Measure
 from agora.tune.objective import Objective
 from agora.tune.records import HeldOut, Progress, Tuned
@@ -122,7 +124,9 @@ async def tune_async(
             raise InputError("tuning needs a store that keeps content.", hint="Leave `content: false` out.")
         with calls.limited(budget or Budget()) as meter:
             work = _Tuning(space, dev, held, goal, trials, seed, concurrency, progress)
-            return await work.run(Bench(journal, dev, seed, meter), Bench(journal, held, seed, meter), overlap)
+            debates: dict[str, Debate] = {}
+            benches = [Bench(journal, part, seed, meter, Local(debates)) for part in (dev, held)]
+            return await work.run(benches[0], benches[1], debates, overlap)
 
 
 def _asked(items: Sequence[Item]) -> list[str]:
@@ -148,10 +152,10 @@ class _Tuning:
         self.searching = True
         self.notes = list(space.notes)
 
-    async def run(self, dev: Bench, held: Bench, overlap: int) -> Tuned:
+    async def run(self, dev: Bench, held: Bench, debates: dict[str, Debate], overlap: int) -> Tuned:
         """All of it."""
         whole = dev.meter.budget
-        self.measure = Measure(dev, self.concurrency, self._told)
+        self.measure = Measure(dev, debates, self.concurrency, self._told)
         self.search = Search(
             self.space, self.dev, self.goal, trials=self.trials, seed=self.seed, measure=self.measure,
             held=len(self.held.items), tell=lambda: self._told(0, 0),
