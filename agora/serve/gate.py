@@ -59,7 +59,9 @@ class Gate:
                 await self._semaphore.acquire()
             finally:
                 self._waits.discard(wait)
-        if wait.cancelled_caught:
+        if self.closing:  # it may have had its turn at that very moment
+            if not wait.cancelled_caught:
+                self._semaphore.release()
             raise self._ending()
         begun = time.monotonic()
         try:
