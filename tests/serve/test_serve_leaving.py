@@ -85,6 +85,18 @@ def test_no_call_is_made_for_a_client_that_has_left(server: AgoraServer, far: Se
     metrics = httpx2.get(f"{server.url}/metrics").text
     assert 'agora_requests_total{api="chat",model="long",status="gone"} 1.0' in metrics
     assert "agora_requests_running 0.0" in metrics
+    calls = re.search(r'agora_model_calls_total{model="long"} (\S+)', metrics)
+    assert calls is not None
+    assert float(calls[1]) == made  # what was paid for counts, though nobody had the answer
+
+
+def test_a_client_that_leaves_after_more_than_its_request(server: AgoraServer, far: Served) -> None:
+    with post(server) as connection:
+        until(lambda: far.stats()["requests"] >= 3)
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        time.sleep(0.2)
+    assert settled(far) <= 20
+    assert runs(server) == ["interrupted"]
 
 
 def test_openais_client_leaves_a_stream(server: AgoraServer, far: Served) -> None:

@@ -84,6 +84,8 @@ def test_usage_adds_up_over_all_calls(client: openai.OpenAI, server: AgoraServer
     assert done.usage is not None
     assert (done.usage.prompt_tokens, done.usage.completion_tokens) == asyncio.run(spent())
     assert done.usage.total_tokens == done.usage.prompt_tokens + done.usage.completion_tokens > 0
+    each = [choice.model_extra["agora"]["calls"] for choice in done.choices]
+    assert done.model_extra["agora"]["calls"] == sum(each) == 12
 
 
 def test_a_stream_shows_the_debate_and_then_the_answer(client: openai.OpenAI) -> None:
@@ -131,6 +133,7 @@ def test_a_hosted_model_streams_as_it_writes(client: openai.OpenAI, server: Agor
 
 def test_several_streams_in_one(client: openai.OpenAI) -> None:
     with client.chat.completions.create(model="duo", messages=QUESTION, stream=True, n=3) as stream:
+        assert len(set(stream.response.headers["x-agora-run"].split(","))) == 3
         texts = {0: "", 1: "", 2: ""}
         for chunk in stream:
             for choice in chunk.choices:
