@@ -200,7 +200,7 @@ class Service:
             import datetime
 
             made = datetime.datetime.fromtimestamp(self.catalog.created, datetime.UTC).isoformat()
-            return {"type": "model", "id": name, "display_name": name, "created_at": made}
+            return {"type": "model", "id": name, "display_name": name, "created_at": made, "lifecycle": "active"}
         return {"id": name, "object": "model", "created": self.catalog.created, "owned_by": "agora"}
 
 

@@ -41,6 +41,7 @@ class Connection(H11Protocol):
         super().connection_made(transport)
         # asyncio does so itself, but not where it is given a socket: a reply of two parts would take 40 ms
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        transport.set_write_buffer_limits(high=0)  # else who leaves the last bytes unread is not noticed
         if len(self.connections) > self.most:
             transport.write(_FULL)
             transport.close()

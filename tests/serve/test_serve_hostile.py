@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import resource
+import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -17,6 +16,8 @@ from pathlib import Path
 import httpx2
 import pytest
 from agora_server import SCRIPTED, AgoraServer, agora_serve
+
+from agora.cli import main
 
 KEY = "a-key-of-the-server"
 QUESTION = {"model": "duo", "messages": [{"role": "user", "content": "six times seven?"}]}
@@ -384,15 +385,23 @@ def test_the_right_key(locked: AgoraServer) -> None:
 # ---- how it is started ------------------------------------------------------------------------------------------
 
 
-def start(*arguments: str, env: dict[str, str] | None = None) -> tuple[int, str]:
-    command = [sys.executable, "-m", "agora.cli", "serve", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **(env or {})})
-    assert "Traceback" not in done.stderr
-    assert done.stderr.strip()
-    return done.returncode, done.stderr
+def start(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """The exit status and standard error of a command that does not come to serving."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["agora", "serve", *arguments])
+            with pytest.raises(SystemExit) as ended:
+                main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, capsys.readouterr().err
 
 
-def test_what_is_wrong_with_the_command(tmp_path: Path, server: AgoraServer) -> None:
+def test_what_is_wrong_with_the_command(
+    tmp_path: Path, server: AgoraServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     file, person, twin = (tmp_path / name for name in ("a.yaml", "p.yaml", "b.yaml"))
     file.write_text("name: a\nmodels: {m: {scripted: x}}")
     twin.write_text("name: a\nmodels: {m: {scripted: y}}")
@@ -407,8 +416,9 @@ def test_what_is_wrong_with_the_command(tmp_path: Path, server: AgoraServer) -> 
         ((str(file), "--store", str(tmp_path)), "store"),
         ((), "Missing argument"),
     ):
-        status, text = start(*arguments)
+        status, text = start(capsys, *arguments)
         assert (status, said in text) == (2, True), (arguments, text)
-    status, text = start(str(file), "--api-key-env", "SHORT", env={"SHORT": "geheim"})
-    assert status == 2
+    monkeypatch.setenv("SHORT", "geheim")
+    status, text = start(capsys, str(file), "--api-key-env", "SHORT")
+    assert (status, "is no key" in text) == (2, True)
     assert "geheim" not in text

@@ -138,7 +138,7 @@ def read_all(connection: socket.socket) -> bytes:
 
 def test_a_client_that_never_reads_is_left_behind(tmp_path: Path) -> None:
     text = f"models: {{big: {{scripted: '{'x' * 900_000}', name: big}}, small: {{scripted: 'y', name: small}}}}"
-    with agora_serve(tmp_path, "--stall", "1", "--running", "1", text=text, name="f.yaml") as server:
+    with agora_serve(tmp_path, "--stall", "0.5", "--running", "1", text=text, name="f.yaml") as server:
         made = socket.socket()
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         made.connect(("127.0.0.1", server.port))
@@ -149,7 +149,7 @@ def test_a_client_that_never_reads_is_left_behind(tmp_path: Path) -> None:
         # it does not hold up the others, though one may run at a time
         answer = httpx2.post(f"{server.url}/v1/chat/completions", json={"model": "small", "messages": QUESTION})
         assert answer.status_code == 200
-        time.sleep(2.5)
+        time.sleep(1.5)
         assert len(read_all(made)) < 16 * 900_000  # what came through before it was cut off
         made.close()
 

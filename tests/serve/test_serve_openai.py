@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import openai
 import pytest
 from agora_server import SCRIPTED, AgoraServer, agora_serve
@@ -55,6 +56,21 @@ def test_models(client: openai.OpenAI) -> None:
     assert client.models.retrieve("ann").id == "duo/ann"
     with pytest.raises(openai.NotFoundError, match="does not exist"):
         client.models.retrieve("nobody")
+
+
+def test_bodies_are_what_the_sdk_says_they_are(server: AgoraServer) -> None:
+    from openai.types.chat import ChatCompletion, ChatCompletionChunk  # the client itself does not check
+
+    asked = {"model": "upstream", "messages": QUESTION, "logprobs": True, "n": 2}
+    for model in ("upstream", "duo"):
+        body = {**asked, "model": model, "logprobs": model != "duo"}
+        url = f"{server.url}/v1/chat/completions"
+        ChatCompletion.model_validate_json(httpx2.post(url, json=body, timeout=30).content)
+        more = {"stream": True, "stream_options": {"include_usage": True}}
+        said = httpx2.post(url, json={**body, **more}, timeout=30).text.removesuffix("data: [DONE]\n\n")
+        chunks = [ChatCompletionChunk.model_validate_json(line[6:]) for line in said.split("\n\n") if line]
+        assert len({chunk.id for chunk in chunks}) == 1
+        assert chunks[-1].usage is not None
 
 
 def test_a_debate_is_a_model(client: openai.OpenAI, server: AgoraServer) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import math
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ from agora.errors import ConfigError, InputError, MissingError, StoreError, Temp
 from agora.journal import Journal
 from agora.records import Answer, Retrying, Round, RoundOver, Spoke, Started, Turn, Wrote
 from agora.serve import running
+from agora.serve import server as http
 from agora.serve.app import Limits, Service, application
 from agora.serve.asked import Answered, Asked, Refused, dumped
 from agora.serve.catalog import Catalog, Served, read
@@ -173,6 +175,36 @@ def test_the_gate_lets_nobody_in_at_its_last_moment() -> None:
 
     for steps in range(6):
         asyncio.run(go(steps))
+
+
+# ---- connections ------------------------------------------------------------------------------------------------
+
+
+def test_who_leaves_the_last_bytes_unread_is_left_behind() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"close")]})
+        await send({"type": "http.response.body", "body": b"x" * 50_000})
+
+    async def go() -> None:
+        listening = http.listen("127.0.0.1", 0)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        server = http.server(app, Gate(1, 1), stall=0.2)
+        running = asyncio.create_task(server.serve([listening]))
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(client, listening.getsockname())
+            client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            for _ in range(1000):
+                await asyncio.sleep(0.01)
+                if server.server_state.total_requests and not server.server_state.connections:
+                    break
+            else:
+                pytest.fail("the connection is still there")
+        server.should_exit = True
+        await running
+
+    asyncio.run(go())
 
 
 # ---- bodies and errors -----------------------------------------------------------------------------------------
