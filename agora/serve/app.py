@@ -115,7 +115,10 @@ class Service:
         stack = ExitStack()
         try:
             take = stack.enter_context(self.room.share())
-            asked, writer, whole = read(await body_of(request, self.limits.body, self.limits.arrival, take))
+            async with self.gate.arrival():
+                body = await body_of(request, self.limits.body, self.limits.arrival, take)
+            asked, writer, whole = read(body)
+            del body  # it may be long until there is an answer
             prepared = self.runner.prepare(asked)
             timed.model = self.catalog[asked.model].id
             work = partial(self._work, asked, request, prepared)
@@ -133,7 +136,7 @@ class Service:
             if found.status == 500:
                 LOG.error("%s: %s", api, sentence(error))
             if not started:
-                close = {"connection": "close"} if found.status in (408, 413) else {}  # the rest is not read
+                close = {"connection": "close"} if found.status in (408, 413, 503) else {}  # the rest is not read
                 await replying.send_json(watched, found.status, form(found), {**found.headers, **close})
         finally:
             stack.close()

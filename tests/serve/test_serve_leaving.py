@@ -186,6 +186,17 @@ def test_the_end_waits_for_what_runs_and_takes_nothing_more(server: AgoraServer,
     assert runs(server) == ["done"]
 
 
+def test_the_end_does_not_wait_for_what_has_not_arrived(tmp_path: Path) -> None:
+    with agora_serve(tmp_path) as server, socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
+        until(lambda: httpx2.get(f"{server.url}/healthz").status_code == 200)
+        server.process.send_signal(signal.SIGTERM)
+        said = read_all(connection)
+        assert b"HTTP/1.1 503" in said
+        assert b"the server is ending" in said
+        assert server.process.wait(8) == 0
+
+
 @pytest.mark.parametrize("how", ["second signal", "no time"])
 def test_what_cannot_end_is_kept_to_be_resumed(far: Served, tmp_path: Path, how: str) -> None:
     text = DEBATE.format(url=far.url).replace("never() | ", "")
