@@ -15,7 +15,7 @@ name: duo
 models:
   ann: {scripted: {'Check each step|Agent|agent': 'I see. Answer: 42', '.': 'I think so. Answer: 41'}, name: ann}
   bob: {scripted: 'I am sure. Answer: 42', name: bob}
-  slow: {scripted: 'At last. Answer: 7', latency: 3, name: slow}
+  slow: {scripted: 'At last. Answer: 7', latency: 1.5, name: slow}
 agents: {ann: ann, bob: bob}
 answer: number
 moderator: {stop: unanimous | rounds(3)}

@@ -31,6 +31,7 @@ from agora.errors import (
     RequestError,
     ServerError,
 )
+from agora.models import schemas
 from agora.models.limits import Limiter, until
 from agora.records import Message
 
@@ -379,17 +380,15 @@ def held_to(schema: Mapping[str, Any], text: str, model: str) -> str:
 
     Raises:
         MalformedError: if it does not.
+        RequestError: if the schema is none that it can be held to: asking again would not help.
     """
-    import jsonschema
-
     stripped = re.sub(r"^```(?:json)?\s*|\s*```$", "", text.strip())
     for candidate in (stripped, stripped[stripped.find("{") : stripped.rfind("}") + 1]):
         try:
             value = json.loads(candidate)
-            jsonschema.validate(value, schema)
-        except jsonschema.ValidationError as error:
-            raise MalformedError(f"its JSON does not satisfy the schema: {error.message[:150]}", model=model) from None
         except (ValueError, RecursionError):
             continue
+        if (unmet := schemas.unmet(schema, value, len(candidate), model)) is not None:
+            raise MalformedError(f"its JSON does not satisfy the schema: {unmet}", model=model)
         return candidate
     raise MalformedError("its reply is not the JSON that was asked for.", model=model)

@@ -24,12 +24,13 @@ from agora.serve.asked import Answered, Asked, Begun, Piece, Refused
 from agora.serve.catalog import Catalog
 from agora.serve.faults import Fault, fault
 from agora.serve.gate import Gate
-from agora.serve.guard import Guard, body_of
+from agora.serve.guard import Guard, Room, body_of
 from agora.serve.metrics import Metrics, Timed
 from agora.serve.replying import Gone, StreamWriter
 from agora.serve.running import Runner
 
 LOG = logging.getLogger("agora.serve")
+BODIES = 32  # of the largest size that are held at a time
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,9 @@ class Service:
         self.catalog, self.limits, self._tracer = catalog, limits, tracer
         self.guard = guard or Guard(None, None)
         self.gate = Gate(limits.running, limits.waiting)
+        self.room = Room(BODIES * limits.body)
         self.metrics = Metrics(self.gate)
-        self.runner = Runner(catalog, store, most=limits.most)
+        self.runner = Runner(catalog, store, most=limits.most, spent=self.metrics.took)
 
     async def reply(
         self,
@@ -110,12 +112,16 @@ class Service:
             started = started or message["type"] == "http.response.start"
             await send(message)
 
+        stack = ExitStack()
         try:
-            body = await body_of(request, self.limits.body, self.limits.arrival)
+            take = stack.enter_context(self.room.share())
+            async with self.gate.arrival():
+                body = await body_of(request, self.limits.body, self.limits.arrival, take)
             asked, writer, whole = read(body)
+            del body  # it may be long until there is an answer
             prepared = self.runner.prepare(asked)
             timed.model = self.catalog[asked.model].id
-            work = partial(self._work, asked, request, timed.model, prepared)
+            work = partial(self._work, asked, request, prepared)
             if asked.stream:
                 broken = await replying.stream(receive, watched, work, writer(), form, timed.begun)
                 status = "200" if broken is None else f"200 then {broken.status}"
@@ -130,23 +136,22 @@ class Service:
             if found.status == 500:
                 LOG.error("%s: %s", api, sentence(error))
             if not started:
-                close = {"connection": "close"} if found.status in (408, 413) else {}  # the rest is not read
+                close = {"connection": "close"} if found.status in (408, 413, 503) else {}  # the rest is not read
                 await replying.send_json(watched, found.status, form(found), {**found.headers, **close})
         finally:
+            stack.close()
             timed.over(status)
 
     async def _work(
-        self, asked: Asked, request: Request, model: str, prepared: Any, tell: Callable[[Piece], None]
+        self, asked: Asked, request: Request, prepared: Any, tell: Callable[[Piece], None]
     ) -> list[Answered]:
         runs: list[str] = []
 
         def told(piece: Piece) -> None:
             if isinstance(piece, Begun):
                 runs.append(piece.run)
-            elif isinstance(piece, Answered):
-                self.metrics.took(piece.reply.usage, model)
-                if note is not None:
-                    note(piece)
+            elif isinstance(piece, Answered) and note is not None:
+                note(piece)
             tell(piece)
 
         note: Callable[[Answered], None] | None = None
@@ -198,12 +203,12 @@ class Service:
             import datetime
 
             made = datetime.datetime.fromtimestamp(self.catalog.created, datetime.UTC).isoformat()
-            return {"type": "model", "id": name, "display_name": name, "created_at": made}
+            return {"type": "model", "id": name, "display_name": name, "created_at": made, "lifecycle": "active"}
         return {"id": name, "object": "model", "created": self.catalog.created, "owned_by": "agora"}
 
 
 def _of_anthropic(request: Request) -> bool:
-    return "anthropic-version" in request.headers or request.url.path.startswith("/v1/messages")
+    return "anthropic-version" in request.headers or request.scope["path"].startswith("/v1/messages")
 
 
 def _read_chat(body: bytes) -> Any:
@@ -255,7 +260,10 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _http(request: Request, error: Any) -> Response:
-    said = {404: f"there is nothing at {request.url.path[:100]}.", 405: f"{request.method} is not for this address."}
+    said = {
+        404: f"there is nothing at {request.scope['path'][:100]}.",
+        405: f"{request.method} is not for this address.",
+    }
     refused = Refused(said.get(error.status_code, str(error.detail)), status=error.status_code, code="not_found")
     response = _failed(request, refused)
     response.headers.update(error.headers or {})
@@ -263,7 +271,7 @@ async def _http(request: Request, error: Any) -> Response:
 
 
 async def _unforeseen(request: Request, error: Exception) -> Response:
-    LOG.error("%s: %s", request.url.path, sentence(error))
+    LOG.error("%s: %s", request.scope["path"], sentence(error))
     return _failed(request, error)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -189,6 +191,22 @@ def wrong(errors: ValidationError) -> Refused:
     return Refused(f"{where}{said}.", code="invalid_value", param=name or None)
 
 
+def dumped(data: Any) -> str:
+    """Plain data as JSON, which has no NaN and no infinity: a model that says so says nothing."""
+    try:
+        return json.dumps(data, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(data), separators=(",", ":"), allow_nan=False)
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
 def text_of(content: Any, where: str) -> str:
     """The text of a message's content, which may be a list of parts.
 
@@ -223,35 +241,3 @@ def budget_of(given: AgoraField | None) -> Budget:
         return Budget(**given.budget.model_dump())
     except InputError as error:
         raise Refused(str(error), param="agora.budget") from None
-
-
-def schema_checked(schema: dict[str, Any]) -> dict[str, Any]:
-    """A JSON Schema that is one.
-
-    Raises:
-        Refused: if it is none, or refers to elsewhere.
-    """
-    import jsonschema
-
-    if unfit := _unfit(schema):
-        raise Refused(f"response_format: {unfit}.", code="invalid_schema", param="response_format")
-    try:
-        jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator).check_schema(schema)
-    except (jsonschema.SchemaError, RecursionError) as error:
-        said = getattr(error, "message", "it is nested too deeply")[:150]
-        raise Refused(f"response_format: this is not a JSON Schema: {said}.", param="response_format") from None
-    return schema
-
-
-def _unfit(value: Any, depth: int = 0) -> str | None:
-    """What a schema from outside must not have: what would be fetched from elsewhere, or could be tried for ever."""
-    if depth > 50:
-        return "the schema is nested too deeply"
-    if isinstance(value, dict):
-        refers = (value.get(key) for key in ("$ref", "$dynamicRef", "$recursiveRef"))
-        if any(isinstance(ref, str) and not ref.startswith("#") for ref in refers):
-            return "a schema may refer only to itself ('#/...')"
-        if isinstance(value.get("pattern"), str) or isinstance(value.get("patternProperties"), dict):
-            return "a schema with patterns is not taken, as some take for ever to be tried"
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return next((found for item in items if (found := _unfit(item, depth + 1))), None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -26,11 +25,12 @@ from agora.serve.asked import (
     Whole,
     Wire,
     budget_of,
-    schema_checked,
+    dumped,
     text_of,
     wrong,
 )
-from agora.serve.running import conversation, summary
+from agora.serve.running import conversation, summary, taken
+from agora.serve.schemas import schema_checked
 
 FINISHES = ("stop", "length", "content_filter")
 
@@ -182,7 +182,11 @@ def usage_body(usage: Usage) -> dict[str, Any]:
 
 
 def _token(text: str, logprob: float) -> dict[str, Any]:
-    return {"token": text, "logprob": max(logprob, -9999.0), "bytes": list(text.encode("utf-8", "replace"))}
+    return {
+        "token": text,
+        "logprob": logprob if logprob > -9999.0 else -9999.0,
+        "bytes": list(text.encode("utf-8", "replace")),
+    }
 
 
 def _logprobs(tokens: tuple[Token, ...]) -> dict[str, Any] | None:
@@ -198,7 +202,7 @@ def _finish(reply: Reply) -> str:
 
 def body(asked: Asked, answers: list[Answered]) -> dict[str, Any]:
     """A whole reply."""
-    choices = []
+    choices, total = [], sum((each.reply.usage for each in answers), Usage())
     for each in answers:
         message: dict[str, Any] = {"role": "assistant", "content": each.text, "refusal": each.refusal}
         if each.thought:
@@ -212,8 +216,8 @@ def body(asked: Asked, answers: list[Answered]) -> dict[str, Any]:
         "created": int(time.time()),
         "model": asked.model,
         "choices": choices,
-        "usage": usage_body(sum((each.reply.usage for each in answers), Usage())),
-        "agora": summary(answers[0]),
+        "usage": usage_body(total),
+        "agora": {**summary(answers[0]), **taken(total)},
     }
 
 
@@ -238,7 +242,7 @@ class Writer:
         return self._event({"choices": [said], **more, **({"usage": None} if self._with_usage else {})})
 
     def _event(self, data: dict[str, Any]) -> bytes:
-        return f"data: {json.dumps({**self._base, **data}, separators=(',', ':'))}\n\n".encode()
+        return f"data: {dumped({**self._base, **data})}\n\n".encode()
 
     def write(self, piece: Piece) -> Iterator[bytes]:
         """A piece, as events."""
@@ -273,4 +277,4 @@ class Writer:
 
     def broken(self, error: dict[str, Any]) -> bytes:
         """What ends one that is not."""
-        return f"data: {json.dumps(error, separators=(',', ':'))}\n\n".encode()
+        return f"data: {dumped(error)}\n\n".encode()

@@ -24,6 +24,7 @@ def _array(items: dict[str, Any]) -> dict[str, Any]:
 
 _TEXT, _COUNT = {"type": "string"}, {"type": "integer", "minimum": 0}
 _MAYBE = {"type": ["string", "null"]}
+_EVENT = _object(["data"], event=_TEXT, data=_TEXT)  # each of a stream's
 _RESPONSES: dict[str, dict[str, Any]] = {
     "Error": _object(
         ["error"],
@@ -98,7 +99,7 @@ def _answers(summary: str, request: str, response: str, error: str) -> dict[str,
     """An endpoint that answers."""
     run = {"x-agora-run": {"description": "ids of its runs in the journal, by commas", "schema": _TEXT}}
     good = {"description": "the reply; a stream of events where `stream` is true", "headers": run,
-            "content": {**_json(response), "text/event-stream": {"schema": _TEXT}}}  # fmt: skip
+            "content": {**_json(response), "text/event-stream": {"schema": _EVENT}}}  # fmt: skip
     return {
         "post": {
             "summary": summary,

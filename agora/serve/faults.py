@@ -10,6 +10,7 @@ from agora.calls import sentence
 from agora.errors import (
     AgoraError,
     BudgetError,
+    ConfigError,
     ContextError,
     FilterError,
     InputError,
@@ -20,6 +21,7 @@ from agora.errors import (
     RefusalError,
     RequestError,
     StoreError,
+    TemplateError,
 )
 from agora.serve.asked import Refused
 
@@ -27,6 +29,12 @@ _OPENAI = {401: "authentication_error", 403: "permission_error", 404: "not_found
 _ANTHROPIC = {401: "authentication_error", 402: "billing_error", 403: "permission_error", 404: "not_found_error",
               413: "request_too_large", 429: "rate_limit_error", 503: "overloaded_error",
               504: "timeout_error"}  # fmt: skip
+# of the server's own making: their texts have its paths in them
+_OWN = (
+    (StoreError, "the journal cannot be written", "store_error"),
+    (MissingError, "the server lacks something that the model needs", "missing"),
+    ((ConfigError, TemplateError), "a file of the server is wrong", "configuration"),
+)
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,9 @@ def fault(error: BaseException) -> Fault:
         return Fault(error.status, str(error), error.code, error.param, error.retry_after, run)
     if not isinstance(error, AgoraError):
         return Fault(500, "the server failed; its log says more.", "internal_error", run=run)
+    for kinds, what, code in _OWN:
+        if isinstance(error, kinds):
+            return Fault(500, f"{what}; the server's log says more.", code, run=run)
     message = " ".join(sentence(error).split())
     status, code, after = _meaning(error)
     return Fault(status, message, code, None, after, run)
@@ -90,8 +101,6 @@ def fault(error: BaseException) -> Fault:
 
 def _meaning(error: AgoraError) -> tuple[int, str, float | None]:
     match error:
-        case StoreError() | MissingError():
-            return 500, "store_error" if isinstance(error, StoreError) else "missing", None
         case InputError():
             return 400, "invalid_value", None
         case BudgetError():

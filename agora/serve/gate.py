@@ -26,6 +26,7 @@ class Gate:
         self._semaphore = anyio.Semaphore(running)
         self._scopes: set[anyio.CancelScope] = set()
         self._waits: set[anyio.CancelScope] = set()
+        self._arrivals: set[anyio.CancelScope] = set()
         self._usual = USUAL
         self._idle: anyio.Event | None = None
         self.closing = False
@@ -41,25 +42,30 @@ class Gate:
         return len(self._waits)
 
     @asynccontextmanager
+    async def arrival(self) -> AsyncIterator[None]:
+        """While a request is read.
+
+        Raises:
+            Refused: if the server ends.
+        """
+        async with self._till_closed(self._arrivals):
+            yield
+
+    @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Wait for a turn, and hold it.
 
         Raises:
             Refused: if too many wait, or the server ends: before the turn, or in the midst of it.
         """
-        if self.closing:
-            raise self._ending()
         if self.running + self.waiting >= self._most + self._queue:
             said = f"the server is busy: {self.running} requests run and {self.waiting} wait."
             raise Refused(said, status=429, code="rate_limit_exceeded", hint="Try again later.",
                           retry_after=self._patience())  # fmt: skip
-        with anyio.CancelScope() as wait:
-            self._waits.add(wait)
-            try:
-                await self._semaphore.acquire()
-            finally:
-                self._waits.discard(wait)
-        if wait.cancelled_caught:
+        async with self._till_closed(self._waits):
+            await self._semaphore.acquire()
+        if self.closing:  # it has had its turn at that very moment
+            self._semaphore.release()
             raise self._ending()
         begun = time.monotonic()
         try:
@@ -80,10 +86,10 @@ class Gate:
                           retry_after=5)  # fmt: skip
 
     def close(self) -> None:
-        """Let nobody in any more; who waits is turned away."""
+        """Let nobody in any more; who waits or is being read is turned away."""
         self.closing = True
-        for wait in list(self._waits):
-            wait.cancel()
+        for scope in [*self._waits, *self._arrivals]:
+            scope.cancel()
 
     async def drain(self, seconds: float) -> None:
         """Close, and give those that run so many seconds; then end them."""
@@ -98,6 +104,20 @@ class Gate:
         """End all that run, at once."""
         for scope in list(self._scopes):
             scope.cancel()
+
+    @asynccontextmanager
+    async def _till_closed(self, scopes: set[anyio.CancelScope]) -> AsyncIterator[None]:
+        """What is done inside ends when the gate closes."""
+        if self.closing:
+            raise self._ending()
+        with anyio.CancelScope() as scope:
+            scopes.add(scope)
+            try:
+                yield
+            finally:
+                scopes.discard(scope)
+        if scope.cancelled_caught:
+            raise self._ending()
 
     def _patience(self) -> float:
         """About how long until one who comes now would have a turn, in seconds."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import anyio
@@ -45,7 +46,7 @@ class Guard:
         if origin is not None and not self._own(origin, host[0] if host else ""):
             raise Refused("pages from elsewhere may not ask this server.", status=403, code="origin_not_allowed",
                           hint="Start it with --allow-origin ORIGIN.")  # fmt: skip
-        if self._key is not None and request.url.path not in OPEN and request.method != "OPTIONS":
+        if self._key is not None and request.scope["path"] not in OPEN and request.method != "OPTIONS":
             self._check_key(request)
 
     def _own(self, origin: str, host: str) -> bool:
@@ -86,13 +87,47 @@ def loopback(host: str) -> bool:
         return False
 
 
-async def body_of(request: Request, most: int, seconds: float) -> bytes:
+class Room:
+    """Memory for the bodies of all requests that are under way.
+
+    Args:
+        most: bytes.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.held = 0
+
+    @contextmanager
+    def share(self) -> Iterator[Callable[[int], None]]:
+        """One request's part of it, for as long as the block lasts: is told the bytes that come.
+
+        Raises:
+            Refused: if there is no room for them.
+        """
+        mine = 0
+
+        def take(size: int) -> None:
+            nonlocal mine
+            if self.held + size > self._most:
+                raise Refused("the server is busy with large requests.", status=429, code="rate_limit_exceeded",
+                              hint="Try again later.", retry_after=5)  # fmt: skip
+            self.held, mine = self.held + size, mine + size
+
+        try:
+            yield take
+        finally:
+            self.held -= mine
+
+
+async def body_of(request: Request, most: int, seconds: float, take: Callable[[int], None]) -> bytes:
     """The body of a request.
 
     Args:
         request: it.
         most: bytes; more are not read.
         seconds: until it must be there.
+        take: is told the bytes that come.
 
     Raises:
         Refused: if it is too large, or too slow.
@@ -108,10 +143,11 @@ async def body_of(request: Request, most: int, seconds: float) -> bytes:
             size += len(part)
             if size > most:
                 raise large
+            take(len(part))
             parts.append(part)
     if scope.cancelled_caught:
         raise Refused(f"the body was not there within {seconds:g} seconds.", status=408, code="timeout")
     return b"".join(parts)
 
 
-__all__ = ["LOOPBACK", "ClientDisconnect", "Guard", "body_of", "loopback"]
+__all__ = ["LOOPBACK", "ClientDisconnect", "Guard", "Room", "body_of", "loopback"]

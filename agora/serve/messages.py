@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -22,11 +21,12 @@ from agora.serve.asked import (
     Whole,
     Wire,
     budget_of,
-    schema_checked,
+    dumped,
     text_of,
     wrong,
 )
 from agora.serve.running import conversation, summary
+from agora.serve.schemas import schema_checked
 
 
 class Block(Wire):
@@ -192,7 +192,7 @@ class Writer:
 
     @staticmethod
     def _event(kind: str, **data: Any) -> bytes:
-        return f"event: {kind}\ndata: {json.dumps({'type': kind, **data}, separators=(',', ':'))}\n\n".encode()
+        return f"event: {kind}\ndata: {dumped({'type': kind, **data})}\n\n".encode()
 
     def _piece(self, kind: str, text: str) -> Iterator[bytes]:
         """A piece of a block of a kind, which is opened where it is not."""
@@ -235,4 +235,4 @@ class Writer:
 
     def broken(self, error: dict[str, Any]) -> bytes:
         """What ends one that is not."""
-        return f"event: error\ndata: {json.dumps(error, separators=(',', ':'))}\n\n".encode()
+        return f"event: error\ndata: {dumped(error)}\n\n".encode()

@@ -38,8 +38,8 @@ class Metrics:
         running.set_function(lambda: gate.running)
         waiting.set_function(lambda: gate.waiting)
 
-    def took(self, usage: Usage, model: str) -> None:
-        """An answer has been given."""
+    def took(self, model: str, usage: Usage) -> None:
+        """A request has taken so much, whether or not there was an answer."""
         self._calls.labels(model).inc(usage.calls)
         self._tokens.labels(model, "in").inc(usage.input_tokens)
         self._tokens.labels(model, "out").inc(usage.output_tokens)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -10,7 +9,7 @@ from typing import Any, Protocol
 import anyio
 from starlette.types import Receive, Send
 
-from agora.serve.asked import Answered, Begun, Piece, Thought
+from agora.serve.asked import Answered, Begun, Piece, Thought, dumped
 from agora.serve.faults import Fault, fault
 
 QUIET = 10.0  # seconds after which a stream that has nothing to say shows that it is alive
@@ -75,16 +74,10 @@ async def whole(
         body: the reply, of the answers.
         begun: is told when the first byte goes out.
     """
-    runs: list[str] = []
-
-    def tell(piece: Piece) -> None:
-        if isinstance(piece, Begun):
-            runs.append(piece.run)
-
     answers: list[Answered] = []
 
     async def go() -> None:
-        answers.extend(await work(tell))
+        answers.extend(await work(lambda piece: None))
 
     await while_there(receive, go)
     begun()
@@ -93,7 +86,7 @@ async def whole(
 
 async def send_json(send: Send, status: int, data: Any, headers: Mapping[str, str] = {}) -> None:
     """Send a JSON document."""
-    content = data if isinstance(data, bytes) else json.dumps(data, separators=(",", ":")).encode()
+    content = dumped(data).encode()
     await _start(send, status, {"content-type": "application/json", "content-length": str(len(content)), **headers})
     await send({"type": "http.response.body", "body": content})
 
@@ -159,14 +152,14 @@ class _Out:
     ) -> None:
         self._send, self._writer, self._form, self._begun = send, writer, form, begun
         self._held: list[bytes] = []
-        self._run: str | None = None
+        self._runs: list[str] = []
         self._started = self.over = False
         self.failed: Exception | None = None
         self.broken: Fault | None = None
 
     async def tell(self, batch: Sequence[Piece | Exception | None]) -> None:
         """Send pieces; none: a sign of life. The last one is None, or what broke the stream."""
-        ready = not batch and self._run is not None
+        ready = not batch and bool(self._runs)
         if self._started and not batch:
             self._held.append(self._writer.ping)
         for piece in _joined(batch):
@@ -182,7 +175,7 @@ class _Out:
                 self._held.extend(self._writer.end())
             else:
                 if isinstance(piece, Begun):
-                    self._run = self._run or piece.run
+                    self._runs.append(piece.run)
                 else:
                     ready = True
                 self._held.extend(self._writer.write(piece))
@@ -191,7 +184,7 @@ class _Out:
             self._begun()
             await _start(self._send, 200, {"content-type": f"{self._writer.media}; charset=utf-8",
                                            "cache-control": "no-cache", "x-accel-buffering": "no",
-                                           "x-agora-run": self._run or ""})  # fmt: skip
+                                           "x-agora-run": ",".join(self._runs)})  # fmt: skip
         if self._started and self._held:
             body, self._held = b"".join(self._held), []
             await self._send({"type": "http.response.body", "body": body, "more_body": not self.over})

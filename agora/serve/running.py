@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, nullcontext
-from dataclasses import fields
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import fields, replace
 from types import TracebackType
 from typing import Any
 
@@ -13,11 +13,11 @@ import anyio
 from agora import calls
 from agora.budget import Budget
 from agora.calls import Around, Delta, Wait
-from agora.errors import AgoraError, BudgetError, MalformedError, StoreError
+from agora.errors import AgoraError, BudgetError, ModelError, StoreError
 from agora.journal import Journal, new_id
 from agora.model import Settings
 from agora.models.endpoint import held_to
-from agora.records import Message, Reply, Verdict
+from agora.records import Message, Reply, Usage, Verdict
 from agora.serve.asked import Answered, Asked, Begun, Piece, Refused, Said, Thought
 from agora.serve.catalog import Catalog, Served
 from agora.serve.shaping import Shaped, shaped
@@ -35,10 +35,14 @@ class Runner:
         catalog: what can be asked.
         store: URL or path of the journal; None: the usual one; 'none': runs are kept nowhere.
         most: that a request may take, whatever limits it sets itself.
+        spent: is told what each request has taken, whether or not there was an answer: the model's id, and the usage.
     """
 
-    def __init__(self, catalog: Catalog, store: str | None = None, *, most: Budget = Budget()) -> None:
-        self.catalog, self._store, self._most = catalog, store, most
+    def __init__(
+        self, catalog: Catalog, store: str | None = None, *, most: Budget = Budget(),
+        spent: Callable[[str, Usage], None] = lambda model, usage: None,
+    ) -> None:  # fmt: skip
+        self.catalog, self._store, self._most, self._spent = catalog, store, most, spent
         self._journals: dict[tuple[bool, bool], Journal] = {}
         self._stack = AsyncExitStack()
         self._mute: set[str] = set()  # models that have been found to give no log-probabilities
@@ -88,13 +92,15 @@ class Runner:
                 done[choice] = await self._one(served, made, asked, choice, tell, around)
 
             budget = narrower(asked.budget, self._most)
-            with calls.limited(budget) if budget != Budget() else nullcontext():
+            with calls.limited(budget) as meter:
                 try:
                     async with anyio.create_task_group() as group:
                         for choice in range(asked.choices):
                             group.start_soon(one, choice)
                 except BaseExceptionGroup as errors:
                     raise calls.first(errors) from None
+                finally:
+                    self._spent(served.id, replace(meter.used, calls=meter.used.calls + meter.failed))
             return [done[choice] for choice in sorted(done)]
 
         return run
@@ -188,7 +194,7 @@ def _answered(
     elif asked.json:
         try:
             text = held_to(asked.settings.schema or {}, reply.text, reply.model)
-        except MalformedError as error:
+        except ModelError as error:
             error.usage = reply.usage
             raise
     elif not isinstance(reply, Verdict) and reply.reasoning:
@@ -241,11 +247,15 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
+def taken(usage: Usage) -> dict[str, Any]:
+    """What only agora says of a usage, as plain data."""
+    return {"calls": usage.calls, "usd": usage.usd, "seconds": round(usage.seconds, 3)}
+
+
 def summary(answered: Answered) -> dict[str, Any]:
     """What only agora says of an answer, as plain data."""
     reply = answered.reply
-    data: dict[str, Any] = {"run": answered.run, "calls": reply.usage.calls, "usd": reply.usage.usd,
-                            "seconds": round(reply.usage.seconds, 3)}  # fmt: skip
+    data: dict[str, Any] = {"run": answered.run, **taken(reply.usage)}
     if isinstance(reply, Verdict):
         data |= {
             "answer": reply.answer, "reason": reply.reason, "confidence": reply.confidence,

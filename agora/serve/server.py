@@ -18,6 +18,7 @@ from agora.errors import InputError
 from agora.serve.gate import Gate
 
 _LITTLE = 16_384  # bytes
+_AHEAD = 65_536  # bytes of a next request that are read while a reply is under way
 _FULL = (b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\nretry-after: 5\r\n"
          b"connection: close\r\ncontent-length: 24\r\n\r\ntoo many connections now")  # fmt: skip
 
@@ -40,6 +41,7 @@ class Connection(H11Protocol):
         super().connection_made(transport)
         # asyncio does so itself, but not where it is given a socket: a reply of two parts would take 40 ms
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        transport.set_write_buffer_limits(high=0)  # else who leaves the last bytes unread is not noticed
         if len(self.connections) > self.most:
             transport.write(_FULL)
             transport.close()
@@ -49,14 +51,27 @@ class Connection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """As asyncio's."""
         super().data_received(data)
-        if self.conn.their_state is h11.IDLE:
+        if self.conn.their_state is h11.IDLE or self._unasked():
             self._wait()
         elif self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self.flow.read_paused and not self.cycle.more_body and len(self.conn.trailing_data[0]) <= _AHEAD:
+            self.flow.resume_reading()  # whoever does not read does not see that its client leaves
+
+    def on_response_complete(self) -> None:
+        """As uvicorn's."""
+        super().on_response_complete()
+        if self._unasked():
+            self._wait()
+
+    def _unasked(self) -> bool:
+        """Whether what comes is the rest of a body that was answered without being read."""
+        return self.conn.our_state is h11.DONE and self.conn.their_state is h11.SEND_BODY
 
     def _wait(self) -> None:
-        """Headers are due from now on; a byte now and then gives no more time."""
+        """Headers are due from now on, or the rest of a body that nobody waits for; a byte now and then gives no more
+        time."""
         if self._timer is None:
             self._timer = self.loop.call_later(self.patience, self._abort)
 

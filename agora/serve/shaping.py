@@ -11,7 +11,7 @@ from typing import Any
 from agora.answers import Json
 from agora.budget import Budget
 from agora.config import presets
-from agora.errors import InputError, MalformedError
+from agora.errors import InputError, ModelError
 from agora.model import Model, Settings
 from agora.models.endpoint import held_to
 from agora.serve.asked import Asked, Refused
@@ -56,7 +56,7 @@ class HeldJson:
         value = Json().read(text)
         try:
             return None if value is None else held_to(self.schema, value, "")
-        except MalformedError:
+        except ModelError:
             return None
 
 

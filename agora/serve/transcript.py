@@ -18,14 +18,19 @@ class Transcript:
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._out = tell
-        self.text = ""
+        self._told: list[str] = []
         self._floor: _Turn | None = None
         self._shown = ""  # of the turn that has the floor
         self._written: dict[_Turn, str] = {}  # of turns under way, in the order they began
         self._waiting: dict[_Turn, str] = {}  # turns that are over, and have not been told
 
+    @property
+    def text(self) -> str:
+        """All that has been told."""
+        return "".join(self._told)
+
     def _tell(self, text: str) -> None:
-        self.text += text
+        self._told.append(text)
         self._out(text)
 
     def see(self, event: Event) -> None:

@@ -6,9 +6,11 @@ import json
 from collections.abc import Iterator
 
 import anthropic
+import httpx2
 import pytest
 from agora_server import SCRIPTED, AgoraServer, agora_serve
 from fake_server import Served, serve
+from pydantic import TypeAdapter
 
 QUESTION = [{"role": "user", "content": "What is six times seven?"}]
 
@@ -39,6 +41,23 @@ def test_models(client: anthropic.Anthropic) -> None:
     assert client.models.retrieve("duo/bob").display_name == "duo/bob"
     with pytest.raises(anthropic.NotFoundError):
         client.models.retrieve("nobody")
+
+
+def test_bodies_are_what_the_sdk_says_they_are(server: AgoraServer) -> None:
+    from anthropic.types import Message, ModelInfo, RawMessageStreamEvent  # the client itself does not check
+
+    listed = httpx2.get(f"{server.url}/v1/models", headers={"anthropic-version": "2023-06-01"}).json()
+    for model in listed["data"]:
+        ModelInfo.model_validate(model)
+    for thinking in ("enabled", "disabled"):
+        asked = {"model": "duo", "max_tokens": 2000, "messages": QUESTION, "thinking": {"type": thinking}}
+        url = f"{server.url}/v1/messages"
+        Message.model_validate_json(httpx2.post(url, json=asked, timeout=30).content)
+        said = httpx2.post(url, json={**asked, "stream": True}, timeout=30).text.strip()
+        for event in said.split("\n\n"):
+            kind, _, data = event.partition("\ndata: ")
+            found = TypeAdapter(RawMessageStreamEvent).validate_json(data)
+            assert kind == f"event: {found.type}"
 
 
 def test_a_debate_is_a_model(client: anthropic.Anthropic) -> None:

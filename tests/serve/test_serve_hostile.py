@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import resource
+import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -16,7 +15,9 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from agora_server import AgoraServer, agora_serve
+from agora_server import SCRIPTED, AgoraServer, agora_serve
+
+from agora.cli import main
 
 KEY = "a-key-of-the-server"
 QUESTION = {"model": "duo", "messages": [{"role": "user", "content": "six times seven?"}]}
@@ -27,6 +28,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgoraServer]:
     with agora_serve(
         tmp_path_factory.mktemp("hostile"), "--header-seconds", "1", "--connections", "1500", "--waiting", "2",
         "--running", "2",
+        text=SCRIPTED.replace("agents:", "  json: {scripted: '{\"a\": 1}', name: json}\nagents:"),
     ) as made:  # fmt: skip
         yield made
         assert made.process.poll() is None
@@ -38,8 +40,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgoraServer]:
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgoraServer]:
     folder = tmp_path_factory.mktemp("locked")
-    with agora_serve(folder, "--api-key-env", "SERVER_KEY", "--allow-origin", "https://page.example",
-                     env={"SERVER_KEY": KEY}) as made:  # fmt: skip
+    with agora_serve(
+        folder, "--api-key-env", "SERVER_KEY", "--allow-origin", "https://page.example", "--header-seconds", "1",
+        "--body", "0.5", env={"SERVER_KEY": KEY},
+    ) as made:  # fmt: skip
         yield made
 
 
@@ -92,16 +96,47 @@ def test_malformed_bodies(server: AgoraServer, content: bytes, path: str) -> Non
     assert ("type" in answer.json()) == (path == "/v1/messages")
 
 
-def test_deep_and_broken_schemas(server: AgoraServer) -> None:
-    deep: dict[str, object] = {}
-    for _ in range(150):
-        deep = {"properties": {"a": deep}}
-    for schema in (deep, {"$ref": "#/nowhere"}, {"$ref": "#"}, {"$ref": "file:///etc/passwd"}):
-        form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
-        answer = ask(server, json.dumps({**QUESTION, "response_format": form}).encode())
-        assert answer.status_code in (200, 400), answer.text
-        single = ask(server, json.dumps({**QUESTION, "model": "bob", "response_format": form}).encode())
-        assert single.status_code in (400, 502), single.text
+def nested(depth: int) -> dict[str, object]:
+    schema: dict[str, object] = {}
+    for _ in range(depth):
+        schema = {"properties": {"a": schema}}
+    return schema
+
+
+def doubling(times: int) -> dict[str, object]:
+    """A schema of a few lines of which 2 ** times parts have to be tried."""
+    parts: dict[str, object] = {"t0": {"type": "object"}}
+    for i in range(1, times):
+        parts[f"t{i}"] = {"allOf": [{"$ref": f"#/$defs/t{i - 1}"}] * 2}
+    return {"$defs": parts, "$ref": f"#/$defs/t{times - 1}"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        (nested(60), "nested too deeply"),
+        ({"$ref": "#/nowhere"}, "'#/nowhere', which is not there"),
+        ({"$ref": "#nowhere"}, "not there"),
+        ({"$ref": "file:///etc/passwd"}, "only to itself"),
+        ({"$schema": [1]}, "$schema"),
+        ({"$schema": 5}, "$schema"),
+        ({"properties": {"a": {"$id": "http://elsewhere", "$ref": "#/x"}}}, "must be one"),
+        ({"multipleOf": 0}, "not a JSON Schema"),
+        ({"properties": {f"p{i}": {"type": "string"} for i in range(60_000)}}, "too large"),
+        ({"enum": ["x" * 200_000]}, "too large"),
+        ({"$ref": "#"}, "nested too deeply"),
+        (doubling(40), "takes too long"),
+    ],
+)
+def test_a_schema_that_cannot_be_used_is_the_clients_mistake(
+    server: AgoraServer, schema: dict[str, object], said: str
+) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    answer = ask(server, json.dumps({**QUESTION, "model": "json", "response_format": form}).encode())
+    assert answer.status_code == 400, answer.text
+    assert said in answer.json()["error"]["message"]
+    debate = ask(server, json.dumps({**QUESTION, "model": "duo", "response_format": form}).encode())
+    assert debate.status_code in (200, 400), debate.text
 
 
 def test_a_hundred_megabytes(server: AgoraServer) -> None:
@@ -123,6 +158,26 @@ def test_a_hundred_megabytes(server: AgoraServer) -> None:
         with contextlib.suppress(ConnectionResetError):
             assert b" 413 " in connection.recv(65536)
     assert memory(server) - before < 60
+
+
+def test_many_bodies_at_a_time(locked: AgoraServer) -> None:
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: %s\r\nContent-Length: %d\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        for _ in range(33):  # each all but the last byte of what one may have
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", locked.port)))
+            connection.settimeout(10)
+            connection.sendall(head % (KEY.encode(), 500_000) + b"x" * 499_999)
+        last = connection
+        small = ask(locked, x_api_key=KEY)
+        while small.status_code == 200:  # until all of it has come
+            time.sleep(0.02)
+            small = ask(locked, json.dumps({**QUESTION, "user": "x" * 400_000}).encode(), x_api_key=KEY)
+        assert (small.status_code, small.headers["retry-after"]) == (429, "5")
+        assert "large requests" in small.json()["error"]["message"]
+        last.close()
+    deadline = time.monotonic() + 10
+    while ask(locked, json.dumps({**QUESTION, "user": "x" * 400_000}).encode(), x_api_key=KEY).status_code != 200:
+        assert time.monotonic() < deadline
 
 
 def memory(server: AgoraServer) -> float:
@@ -173,6 +228,15 @@ def test_slow_headers(server: AgoraServer) -> None:
             drip(connection, slowly)
 
 
+def test_a_body_that_nobody_waits_for(locked: AgoraServer) -> None:
+    with socket.create_connection(("127.0.0.1", locked.port)) as connection:
+        connection.settimeout(10)
+        connection.sendall(b"POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+        assert b" 401 " in connection.recv(65536)
+        with pytest.raises(OSError):  # whoever has no key does not keep the connection by sending on
+            drip(connection, b"1\r\nx\r\n" * 40)
+
+
 def test_endless_headers(server: AgoraServer) -> None:
     said = raw(server, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 1_000_000 + b"\r\n\r\n")
     assert b"200 OK" not in said
@@ -195,7 +259,7 @@ def test_a_slow_body(tmp_path: Path) -> None:
 
     async def go() -> None:
         request = Request({"type": "http", "method": "POST", "path": "/", "headers": []}, receive)
-        await body_of(request, 1000, 0.3)
+        await body_of(request, 1000, 0.3, lambda size: None)
 
     with pytest.raises(AgoraError, match=r"within 0\.3 seconds") as caught:
         anyio.run(go)
@@ -321,15 +385,23 @@ def test_the_right_key(locked: AgoraServer) -> None:
 # ---- how it is started ------------------------------------------------------------------------------------------
 
 
-def start(*arguments: str, env: dict[str, str] | None = None) -> tuple[int, str]:
-    command = [sys.executable, "-m", "agora.cli", "serve", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **(env or {})})
-    assert "Traceback" not in done.stderr
-    assert done.stderr.strip()
-    return done.returncode, done.stderr
+def start(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """The exit status and standard error of a command that does not come to serving."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["agora", "serve", *arguments])
+            with pytest.raises(SystemExit) as ended:
+                main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, capsys.readouterr().err
 
 
-def test_what_is_wrong_with_the_command(tmp_path: Path, server: AgoraServer) -> None:
+def test_what_is_wrong_with_the_command(
+    tmp_path: Path, server: AgoraServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     file, person, twin = (tmp_path / name for name in ("a.yaml", "p.yaml", "b.yaml"))
     file.write_text("name: a\nmodels: {m: {scripted: x}}")
     twin.write_text("name: a\nmodels: {m: {scripted: y}}")
@@ -344,8 +416,9 @@ def test_what_is_wrong_with_the_command(tmp_path: Path, server: AgoraServer) -> 
         ((str(file), "--store", str(tmp_path)), "store"),
         ((), "Missing argument"),
     ):
-        status, text = start(*arguments)
+        status, text = start(capsys, *arguments)
         assert (status, said in text) == (2, True), (arguments, text)
-    status, text = start(str(file), "--api-key-env", "SHORT", env={"SHORT": "geheim"})
-    assert status == 2
+    monkeypatch.setenv("SHORT", "geheim")
+    status, text = start(capsys, str(file), "--api-key-env", "SHORT")
+    assert (status, "is no key" in text) == (2, True)
     assert "geheim" not in text

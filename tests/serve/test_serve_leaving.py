@@ -85,6 +85,18 @@ def test_no_call_is_made_for_a_client_that_has_left(server: AgoraServer, far: Se
     metrics = httpx2.get(f"{server.url}/metrics").text
     assert 'agora_requests_total{api="chat",model="long",status="gone"} 1.0' in metrics
     assert "agora_requests_running 0.0" in metrics
+    calls = re.search(r'agora_model_calls_total{model="long"} (\S+)', metrics)
+    assert calls is not None
+    assert float(calls[1]) == made  # what was paid for counts, though nobody had the answer
+
+
+def test_a_client_that_leaves_after_more_than_its_request(server: AgoraServer, far: Served) -> None:
+    with post(server) as connection:
+        until(lambda: far.stats()["requests"] >= 3)
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        time.sleep(0.2)
+    assert settled(far) <= 20
+    assert runs(server) == ["interrupted"]
 
 
 def test_openais_client_leaves_a_stream(server: AgoraServer, far: Served) -> None:
@@ -126,7 +138,7 @@ def read_all(connection: socket.socket) -> bytes:
 
 def test_a_client_that_never_reads_is_left_behind(tmp_path: Path) -> None:
     text = f"models: {{big: {{scripted: '{'x' * 900_000}', name: big}}, small: {{scripted: 'y', name: small}}}}"
-    with agora_serve(tmp_path, "--stall", "1", "--running", "1", text=text, name="f.yaml") as server:
+    with agora_serve(tmp_path, "--stall", "0.5", "--running", "1", text=text, name="f.yaml") as server:
         made = socket.socket()
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         made.connect(("127.0.0.1", server.port))
@@ -137,7 +149,7 @@ def test_a_client_that_never_reads_is_left_behind(tmp_path: Path) -> None:
         # it does not hold up the others, though one may run at a time
         answer = httpx2.post(f"{server.url}/v1/chat/completions", json={"model": "small", "messages": QUESTION})
         assert answer.status_code == 200
-        time.sleep(2.5)
+        time.sleep(1.5)
         assert len(read_all(made)) < 16 * 900_000  # what came through before it was cut off
         made.close()
 
@@ -172,6 +184,17 @@ def test_the_end_waits_for_what_runs_and_takes_nothing_more(server: AgoraServer,
     assert b'"rounds":3' in said
     assert server.process.wait(20) == 0
     assert runs(server) == ["done"]
+
+
+def test_the_end_does_not_wait_for_what_has_not_arrived(tmp_path: Path) -> None:
+    with agora_serve(tmp_path) as server, socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
+        until(lambda: httpx2.get(f"{server.url}/healthz").status_code == 200)
+        server.process.send_signal(signal.SIGTERM)
+        said = read_all(connection)
+        assert b"HTTP/1.1 503" in said
+        assert b"the server is ending" in said
+        assert server.process.wait(8) == 0
 
 
 @pytest.mark.parametrize("how", ["second signal", "no time"])

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import openai
 import pytest
 from agora_server import SCRIPTED, AgoraServer, agora_serve
@@ -57,6 +58,21 @@ def test_models(client: openai.OpenAI) -> None:
         client.models.retrieve("nobody")
 
 
+def test_bodies_are_what_the_sdk_says_they_are(server: AgoraServer) -> None:
+    from openai.types.chat import ChatCompletion, ChatCompletionChunk  # the client itself does not check
+
+    asked = {"model": "upstream", "messages": QUESTION, "logprobs": True, "n": 2}
+    for model in ("upstream", "duo"):
+        body = {**asked, "model": model, "logprobs": model != "duo"}
+        url = f"{server.url}/v1/chat/completions"
+        ChatCompletion.model_validate_json(httpx2.post(url, json=body, timeout=30).content)
+        more = {"stream": True, "stream_options": {"include_usage": True}}
+        said = httpx2.post(url, json={**body, **more}, timeout=30).text.removesuffix("data: [DONE]\n\n")
+        chunks = [ChatCompletionChunk.model_validate_json(line[6:]) for line in said.split("\n\n") if line]
+        assert len({chunk.id for chunk in chunks}) == 1
+        assert chunks[-1].usage is not None
+
+
 def test_a_debate_is_a_model(client: openai.OpenAI, server: AgoraServer) -> None:
     raw = client.chat.completions.with_raw_response.create(model="duo", messages=QUESTION)
     done = raw.parse()
@@ -84,6 +100,8 @@ def test_usage_adds_up_over_all_calls(client: openai.OpenAI, server: AgoraServer
     assert done.usage is not None
     assert (done.usage.prompt_tokens, done.usage.completion_tokens) == asyncio.run(spent())
     assert done.usage.total_tokens == done.usage.prompt_tokens + done.usage.completion_tokens > 0
+    each = [choice.model_extra["agora"]["calls"] for choice in done.choices]
+    assert done.model_extra["agora"]["calls"] == sum(each) == 12
 
 
 def test_a_stream_shows_the_debate_and_then_the_answer(client: openai.OpenAI) -> None:
@@ -131,6 +149,7 @@ def test_a_hosted_model_streams_as_it_writes(client: openai.OpenAI, server: Agor
 
 def test_several_streams_in_one(client: openai.OpenAI) -> None:
     with client.chat.completions.create(model="duo", messages=QUESTION, stream=True, n=3) as stream:
+        assert len(set(stream.response.headers["x-agora-run"].split(","))) == 3
         texts = {0: "", 1: "", 2: ""}
         for chunk in stream:
             for choice in chunk.choices:

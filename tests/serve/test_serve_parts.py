@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import math
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,14 +19,17 @@ from hypothesis import strategies as st
 
 from agora import Agent, Debate, Message, Reply, ScriptedModel, Settings
 from agora.calls import Delta
-from agora.errors import InputError
+from agora.errors import ConfigError, InputError, MissingError, StoreError, TemplateError
 from agora.journal import Journal
 from agora.records import Answer, Retrying, Round, RoundOver, Spoke, Started, Turn, Wrote
 from agora.serve import running
+from agora.serve import server as http
 from agora.serve.app import Limits, Service, application
-from agora.serve.asked import Answered, Asked, Refused
+from agora.serve.asked import Answered, Asked, Refused, dumped
 from agora.serve.catalog import Catalog, Served, read
+from agora.serve.faults import fault
 from agora.serve.gate import Gate
+from agora.serve.guard import Room
 from agora.serve.transcript import Transcript
 
 # ---- the transcript ---------------------------------------------------------------------------------------------
@@ -141,6 +148,100 @@ def test_the_gate_closes() -> None:
         assert (gate.running, gate.waiting) == (0, 0)
 
     anyio.run(go)
+
+
+def test_the_gate_lets_nobody_in_at_its_last_moment() -> None:
+    async def go(steps: int) -> None:
+        gate, inside = Gate(1, 5), 0
+
+        async def work() -> None:
+            nonlocal inside
+            with contextlib.suppress(Refused):
+                async with gate.turn():
+                    inside += 1
+                    await anyio.sleep_forever()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(work)
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            before = inside
+            await gate.drain(0)
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert inside == before
+            assert (gate.running, gate.waiting) == (0, 0)
+            group.cancel_scope.cancel()
+
+    for steps in range(6):
+        asyncio.run(go(steps))
+
+
+# ---- connections ------------------------------------------------------------------------------------------------
+
+
+def test_who_leaves_the_last_bytes_unread_is_left_behind() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"close")]})
+        await send({"type": "http.response.body", "body": b"x" * 50_000})
+
+    async def go() -> None:
+        listening = http.listen("127.0.0.1", 0)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        server = http.server(app, Gate(1, 1), stall=0.2)
+        running = asyncio.create_task(server.serve([listening]))
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(client, listening.getsockname())
+            client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            for _ in range(1000):
+                await asyncio.sleep(0.01)
+                if server.server_state.total_requests and not server.server_state.connections:
+                    break
+            else:
+                pytest.fail("the connection is still there")
+        server.should_exit = True
+        await running
+
+    asyncio.run(go())
+
+
+# ---- bodies and errors -----------------------------------------------------------------------------------------
+
+
+def test_room_for_bodies() -> None:
+    room = Room(10)
+    with room.share() as one:
+        one(6)
+        with room.share() as other:
+            other(4)
+            with pytest.raises(Refused) as caught:
+                other(1)
+        assert (caught.value.status, room.held) == (429, 6)
+    assert room.held == 0
+
+
+def test_json_has_no_nan() -> None:
+    data = {"a": [math.nan, {"b": math.inf}, 1.5, "NaN"], "c": (-math.inf,)}
+    assert json.loads(dumped(data), parse_constant=pytest.fail) == {"a": [None, {"b": None}, 1.5, "NaN"], "c": [None]}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StoreError("the store sqlite:////home/who/runs.sqlite: the disk is full."),
+        MissingError("SECRET_KEY_OF_WHO is not set."),
+        ConfigError("unknown key.", file="/home/who/debate.yaml", line=3),
+        TemplateError("/home/who/answer.jinja: it cannot be parsed."),
+        OSError("/home/who/file"),
+    ],
+)
+def test_errors_of_the_servers_own_say_nothing_of_its_files(error: Exception) -> None:
+    found = fault(error)
+    assert found.status == 500
+    assert "who" not in json.dumps([found.openai(), found.anthropic(), found.headers]).casefold()
+    assert "log says more" in found.message
 
 
 # ---- the text of one model ----------------------------------------------------------------------------------------
