@@ -102,13 +102,14 @@ class Measure:
             self.earlier += usage
             self.bench.meter.used += usage
         done, waiting = 0, iter(items)
+        forms = [self.bench.engine.take(one.debate) for one in candidates]
 
         async def worker() -> None:
             nonlocal done
             for item in waiting:
                 beside = list(self._paid[item.id])
-                for one in candidates:
-                    ran = await self.bench.debate(one.debate, item, one.key, beside)
+                for one, form in zip(candidates, forms, strict=True):
+                    ran = await self.bench.debate(form, item, one.key, beside)
                     one.rows[item.id] = await self._scored(one, item, ran)
                     beside.append(ran.run)
                     done += 1

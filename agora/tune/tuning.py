@@ -16,6 +16,8 @@ from agora.budget import Budget
 from agora.config.answers import value_of
 from agora.errors import BudgetError, InputError
 from agora.evaluate.bench import Bench
+from agora.evaluate.cluster import Ray
+from agora.evaluate.engines import Engine, Local
 from agora.evaluate.metrics import compare, summary
 from agora.evaluate.records import Contestant, Dataset, Item
 from agora.evaluate.significance import sign_flips
@@ -58,6 +60,7 @@ async def tune_async(
     concurrency: int = 16,
     seed: int = 0,
     journal: Journal | str | Path | None = None,
+    engine: Ray | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Tuned:
     """Search for a better form of a debate, and say on other items whether it is better.
@@ -84,6 +87,7 @@ async def tune_async(
         concurrency: items at the same time.
         seed: of everything.
         journal: open, or a store's URL or path; None keeps nothing.
+        engine: asks the candidates in the workers of a Ray cluster, where they come from a file; None asks them here.
         progress: is told how far it is.
 
     Raises:
@@ -122,7 +126,11 @@ async def tune_async(
             raise InputError("tuning needs a store that keeps content.", hint="Leave `content: false` out.")
         with calls.limited(budget or Budget()) as meter:
             work = _Tuning(space, dev, held, goal, trials, seed, concurrency, progress)
-            return await work.run(Bench(journal, dev, seed, meter), Bench(journal, held, seed, meter), overlap)
+            asks: Engine = Local({})
+            if engine is not None:
+                asks = await stack.enter_async_context(engine.opened({}, journal))
+            search, report = (Bench(journal, part, seed, meter, asks) for part in (dev, held))
+            return await work.run(search, report, overlap)
 
 
 def _asked(items: Sequence[Item]) -> list[str]:

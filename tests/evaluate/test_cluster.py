@@ -345,6 +345,25 @@ def test_debates_that_no_file_makes_are_refused(file: Path) -> None:
         evaluate(made, items(2), engine=Ray(0))
 
 
+def test_a_search_comes_to_the_same(file: Path, heard: Counter[Any]) -> None:
+    pytest.importorskip("optuna")
+    from agora.tune import tune
+
+    over = ["topology=ring,complete", "moderator.stop=rounds(1),rounds(2)"]
+
+    def go(engine: Ray | None) -> Any:
+        found = tune(file, items(12), over=over, trials=4, engine=engine, concurrency=4)
+        trials = [(trial.values, trial.state, trial.items, trial.score, trial.accuracy) for trial in found.trials]
+        return trials, found.winner.number, found.text
+
+    alone, one = go(None), heard.total()
+    heard.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "_ray", lambda: FakeRay({(0, "answer", 9): "before"}))
+        assert go(Ray(2)) == alone
+    assert one <= heard.total() <= one + 4 * 3
+
+
 def test_where_it_cannot_be(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     debate, _ = load(file)
     with pytest.raises(InputError, match="asyncio only"):
