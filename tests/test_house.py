@@ -12,7 +12,7 @@ import agora
 ORDER = [
     "errors", "records", "model", "answers", "sandbox", "prompts", "journal", "store", "budget", "calls", "models",
     "api", "logit", "weight", "text", "layout", "lettering", "drawing", "display", "config",
-    "evaluate", "tune", "simulate", "serve", "cli",
+    "evaluate", "simulate", "tune", "serve", "cli",
 ]  # fmt: skip
 ROOT = Path(agora.__file__).parent
 
