@@ -125,8 +125,9 @@ class FakeRay:
 
 
 @pytest.fixture(autouse=True)
-def _undivided(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "_among", 1)
+def _undivided() -> Iterator[None]:
+    yield
+    limits.divide(1)  # this process is nobody's worker any more
 
 
 @pytest.fixture(scope="module")
@@ -383,6 +384,7 @@ def test_what_is_wrong_with_a_worker_is_told(file: Path, tmp_path: Path, monkeyp
     with pytest.raises(InputError, match=r"a worker on .*: it has agora 0\.0\.1"):
         run(file)
     monkeypatch.undo()
+    limits.divide(1)
     tight = tmp_path / "tight.yaml"
     model = "{openai: m, base_url: 'http://127.0.0.1:9/v1', limits: {concurrent: 1}}"
     tight.write_text(f"models: {{m: {model}}}\nagents: {{a: m}}\nanswer: number\n")
