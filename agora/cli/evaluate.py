@@ -18,11 +18,11 @@ import click
 
 from agora.cli import views
 from agora.cli.merge import bytes_done
-from agora.cli.options import JSON, SET, STORE, journal_of
+from agora.cli.options import ADDRESS, ENGINE, JSON, SET, STORE, WORKERS, engine_of, journal_of
 
 if TYPE_CHECKING:
     from agora.budget import Budget
-    from agora.evaluate import Analysis, Dataset, Progress, Ray, Results
+    from agora.evaluate import Analysis, Dataset, Progress, Results
     from agora.evaluate.table import Grid
     from agora.journal import Journal
     from agora.text.debate import Debate
@@ -46,13 +46,9 @@ EVERY = 15.0  # seconds between two lines of progress where nobody looks
 @click.option("-c", "--concurrency", default=16, type=click.IntRange(1), help="Items at the same time.")
 @click.option("--budget", "budgets", multiple=True, metavar="KEY=N", help="calls, tokens, usd or seconds; repeat it.")
 @click.option("--grid", multiple=True, metavar="KEY=A,B", help="Each FILE with each of these values; repeat it.")
-@click.option(
-    "--engine", default="local", type=click.Choice(["local", "ray"]), help="This process, or workers of a Ray cluster."
-)
-@click.option("--workers", type=click.IntRange(1), help="Of --engine ray. Default: the CPUs of the cluster.")
-@click.option(
-    "--ray-address", metavar="ADDRESS", help="auto or HOST:PORT. Default: RAY_ADDRESS, or a cluster on this machine."
-)
+@ENGINE
+@WORKERS
+@ADDRESS
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="A folder for the report, tables and records.")
 @click.option("--compare", nargs=2, type=click.Path(path_type=Path), help="Two stored evaluations, by their folders.")
 @STORE
@@ -114,7 +110,7 @@ def evaluate(
     results = _run(
         debates, dataset, store, as_json, baselines=chosen, match=[m for m in match.split(",") if m], samples=samples,
         temperature=temperature, concurrency=concurrency, seed=seed, budget=_budget(budgets),
-        engine=_engine(engine, workers, ray_address),
+        engine=engine_of(engine, workers, ray_address),
     )  # fmt: skip
     _tell(results, dataset, out, as_json)
     if results.stopped:
@@ -167,17 +163,6 @@ def _chosen(given: str | None, swept: bool) -> Sequence[str]:
     if given is None:
         return ("vote",) if swept else BASELINES  # of a grid what costs nothing and is not the same for all
     return BASELINES if given == "all" else () if given == "none" else [name for name in given.split(",") if name]
-
-
-def _engine(engine: str, workers: int | None, address: str | None) -> Ray | None:
-    from agora.errors import InputError
-    from agora.evaluate import Ray
-
-    if engine == "ray":
-        return Ray(workers, address)
-    if workers is not None or address is not None:
-        raise InputError("--workers and --ray-address are for --engine ray.")
-    return None
 
 
 def _budget(given: Sequence[str]) -> Budget:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from agora.evaluate import Ray
     from agora.journal import Journal
 
 MAX_QUESTION_BYTES = 1_000_000
@@ -19,6 +20,13 @@ STORE = click.option(
     "--store",
     metavar="URL",
     help="Where runs are kept: sqlite:///FILE, postgresql://..., or 'none'. Default: AGORA_STORE, or your own file.",
+)
+ENGINE = click.option(
+    "--engine", default="local", type=click.Choice(["local", "ray"]), help="This process, or workers of a Ray cluster."
+)
+WORKERS = click.option("--workers", type=click.IntRange(1), help="Of --engine ray. Default: the CPUs of the cluster.")
+ADDRESS = click.option(
+    "--ray-address", metavar="ADDRESS", help="auto or HOST:PORT. Default: RAY_ADDRESS, or a cluster on this machine."
 )
 
 
@@ -68,3 +76,19 @@ def only_reading(store: str | None) -> Journal:
     if journal is None:
         raise InputError("--store none keeps no runs.", hint="Give the store that the runs are in.")
     return journal
+
+
+def engine_of(engine: str, workers: int | None, address: str | None) -> Ray | None:
+    """What asks contestants, as these options say; None is this process.
+
+    Raises:
+        InputError: if options do not go together.
+    """
+    from agora.errors import InputError
+    from agora.evaluate import Ray
+
+    if engine == "ray":
+        return Ray(workers, address)
+    if workers is not None or address is not None:
+        raise InputError("--workers and --ray-address are for --engine ray.")
+    return None

@@ -14,7 +14,7 @@ import click
 
 from agora.cli import views
 from agora.cli.evaluate import EVERY, _budget, _clock
-from agora.cli.options import JSON, SET, STORE, journal_of
+from agora.cli.options import ADDRESS, ENGINE, JSON, SET, STORE, WORKERS, engine_of, journal_of
 
 if TYPE_CHECKING:
     from agora.evaluate.metrics import Summary
@@ -39,6 +39,9 @@ HEADER = "# Tuned"
 )
 @click.option("--seed", default=0, help="Of everything.")
 @click.option("-c", "--concurrency", default=16, type=click.IntRange(1), help="Items at the same time.")
+@ENGINE
+@WORKERS
+@ADDRESS
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Writes the winner: a debate file.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Writes the scores over candidates: an .svg.")
 @STORE
@@ -57,6 +60,9 @@ def tune(
     over: tuple[str, ...],
     seed: int,
     concurrency: int,
+    engine: str,
+    workers: int | None,
+    ray_address: str | None,
     out: Path | None,
     plot: Path | None,
     store: str | None,
@@ -90,7 +96,7 @@ def tune(
             tuned = run(
                 file, dataset, held_out=others, over=over, settings=settings, objective=objective,
                 trials=trials or TRIALS, budget=_budget(budgets), concurrency=concurrency, seed=seed,
-                journal=None if journal is None else journal.url,
+                journal=None if journal is None else journal.url, engine=engine_of(engine, workers, ray_address),
                 progress=tell,
             )  # fmt: skip
     except KeyboardInterrupt:

@@ -61,11 +61,7 @@ class Ray:
             InputError: if a debate is more than its file says.
         """
         for name, debate in debates.items():
-            if debate.source is None or debate.source.get("varied"):
-                raise InputError(
-                    f"{name}: it was made in Python, and workers in other processes read debates from files.",
-                    hint="Write it as YAML and load it with agora.config.load, or evaluate it without Ray.",
-                )
+            _file(debate, name)
         if self.workers is not None and self.workers < 1:
             raise InputError(f"workers: at least 1 is needed, not {self.workers}.")
         return Cluster(self, debates, journal)
@@ -109,7 +105,8 @@ class Cluster:
 
     def __init__(self, given: Ray, debates: Mapping[str, Debate], journal: Journal) -> None:
         self._given, self._journal, self._local = given, journal, Local(debates)
-        self._files = {name: dict(debate.source or {}) for name, debate in debates.items()}
+        self._files = {name: _file(debate, name) for name, debate in debates.items()}
+        self._more: dict[str, dict[str, Any]] = {}
         self._group: TaskGroup | None = None
         self._stack, self._closing = ExitStack(), False
         self._all: list[_Hand] = []
@@ -241,6 +238,12 @@ class Cluster:
 
     # ---- contestants -------------------------------------------------------------------------------------------
 
+    def take(self, debate: Debate) -> Form:
+        """The form of a debate that was not there at first: workers get it with what they are asked."""
+        file, form = _file(debate, debate.name), self._local.take(debate)
+        self._more[form.of] = file
+        return form
+
     def made(self, form: Form) -> Debate:
         """The debate that a form is."""
         return self._local.made(form)
@@ -254,7 +257,7 @@ class Cluster:
             AgoraError: if there is no worker left.
         """
         with self._written(recorder.run) as rows:
-            job = Job(form, item, settings, recorder.run, path, recorder.known(path), rows)
+            job = Job(form, item, settings, recorder.run, path, recorder.known(path), rows, self._more.get(form.of))
             for _ in range(LOST):
                 hand = await self._free()
                 hand.jobs += 1
@@ -309,6 +312,20 @@ class Cluster:
             raise outcome.error
         assert outcome.verdict is not None
         return outcome.verdict
+
+
+def _file(debate: Debate, name: str) -> dict[str, Any]:
+    """What other processes build a debate from.
+
+    Raises:
+        InputError: if it is more than a file says.
+    """
+    if debate.source is None or debate.source.get("varied"):
+        raise InputError(
+            f"{name}: it was made in Python, and workers in other processes read debates from files.",
+            hint="Write it as YAML and load it with agora.config.load, or evaluate it without Ray.",
+        )
+    return dict(debate.source)
 
 
 def _brief(error: Exception) -> str:

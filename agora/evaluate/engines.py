@@ -58,6 +58,14 @@ class Engine(Protocol):
         """The debate that a form is."""
         ...
 
+    def take(self, debate: Debate) -> Form:
+        """The form of a debate that was not there at first.
+
+        Raises:
+            InputError: if it cannot be asked there.
+        """
+        ...
+
     async def answer(self, form: Form, item: Item, settings: Settings, recorder: Recorder, path: str = "") -> Verdict:
         """A contestant's verdict on an item.
 
@@ -82,7 +90,13 @@ class Local:
     """
 
     def __init__(self, debates: Mapping[str, Debate]) -> None:
-        self._debates, self._made = debates, dict[Form, Debate]()
+        self._debates, self._made = dict(debates), dict[Form, Debate]()
+
+    def take(self, debate: Debate) -> Form:
+        """The form of a debate that was not there at first."""
+        name = f"{debate.name} #{id(debate)}"  # it is kept, so nothing else is ever called so
+        self._debates[name] = debate
+        return Form(name)
 
     def made(self, form: Form) -> Debate:
         """The debate that a form is."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +20,7 @@ from agora.evaluate.records import Item
 from agora.journal import Journal, Recorder, versions
 from agora.model import Settings
 from agora.records import Usage, Verdict
+from agora.text.debate import Debate
 
 if TYPE_CHECKING:
     from agora.store import Row
@@ -39,6 +40,7 @@ class Job:
         path: where in that run.
         known: what the run's recorder is to know (`Recorder.known`).
         rows: what other workers have written of this job since.
+        file: of the debate, where it was not there at first.
     """
 
     form: Form
@@ -48,6 +50,7 @@ class Job:
     path: str
     known: Mapping[str, Any]
     rows: Sequence[Row]
+    file: Mapping[str, Any] | None = None
 
     def recorder(self, journal: Journal) -> Recorder:
         """The recorder of its run in another process."""
@@ -167,6 +170,12 @@ class Mailbox:
         return requests
 
 
+def _built(file: Mapping[str, Any]) -> Debate:
+    from agora.config import loads
+
+    return loads(file["text"], file["file"], file["settings"], Path(file["folder"]))[0]
+
+
 class Worker:
     """An actor. It builds the debates from their files' text, with the keys that are in its own environment.
 
@@ -192,22 +201,19 @@ class Worker:
 
     async def ready(self) -> AgoraError | None:
         """Build the debates; what is wrong, if something is."""
-        from agora.config import loads
         from agora.models import limits
 
         try:
             if (own := versions()["agora-debate"]) != self._version:
                 raise InputError(f"it has agora {own}, not {self._version}.", hint="Install the same.")
             limits.divide(self._among)
-            debates = {
-                name: loads(file["text"], file["file"], file["settings"], Path(file["folder"]))[0]
-                for name, file in self._files.items()
-            }
+            debates = {name: _built(file) for name, file in self._files.items()}
         except AgoraError as error:
             return InputError(f"a worker on {socket.gethostname()}: {error.message}", hint=error.hint)
         except Exception as error:  # whatever is wrong with that machine
             return InputError(f"a worker on {socket.gethostname()}: {sentence(error)}")
         self._local, self._mail = Local(debates), Mailbox()
+        self._more: dict[str, Form] = {}
         self._lease = Lease(self._limits, self._mail.ask)
         self._journal = Wire(self._mail.ask, **self._kept)
         return None
@@ -222,8 +228,13 @@ class Worker:
         with anyio.CancelScope() as scope:
             self._jobs[scope] = done
             try:
+                form = job.form
+                if job.file is not None:
+                    if form.of not in self._more:
+                        self._more[form.of] = self._local.take(_built(job.file))
+                    form = replace(form, of=self._more[form.of].of)
                 with calls.scope(meters=(self._lease,)):
-                    verdict = await self._local.answer(job.form, job.item, job.settings, recorder, job.path)
+                    verdict = await self._local.answer(form, job.item, job.settings, recorder, job.path)
             except AgoraError as failure:
                 error = failure
                 refused = isinstance(failure, BudgetError) and failure.meter is self._lease

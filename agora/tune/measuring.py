@@ -14,7 +14,6 @@ from agora import calls
 from agora.budget import Budget
 from agora.errors import AgoraError
 from agora.evaluate.bench import Bench, Ran
-from agora.evaluate.engines import Form
 from agora.evaluate.records import Item, Scored
 from agora.evaluate.scoring import failed, scored
 from agora.evaluate.sides import Side
@@ -48,11 +47,6 @@ class Candidate:
         return self.built.debate
 
     @property
-    def label(self) -> str:
-        """What tells it from the other candidates of one search."""
-        return f"{self.name} {id(self)}"
-
-    @property
     def key(self) -> list[Any]:
         """What tells its runs from all others: as in an evaluation, whose runs are its own."""
         return Side(self.name, self.debate).key
@@ -70,15 +64,12 @@ class Measure:
 
     Args:
         bench: where calls are made.
-        debates: those of the bench's engine, by label: what is run is put there.
         concurrency: items at the same time.
         tell: is called after each run on an item with how many are done, and planned.
     """
 
-    def __init__(
-        self, bench: Bench, debates: dict[str, Debate], concurrency: int, tell: Callable[[int, int], None]
-    ) -> None:
-        self.bench, self.debates, self.concurrency, self.tell = bench, debates, concurrency, tell
+    def __init__(self, bench: Bench, concurrency: int, tell: Callable[[int, int], None]) -> None:
+        self.bench, self.concurrency, self.tell = bench, concurrency, tell
         self.earlier = Usage()
         self._paid: dict[str, list[str]] = defaultdict(list)  # item's id -> runs that have paid for calls
         self._begun = time.monotonic()
@@ -105,20 +96,20 @@ class Measure:
             InputError: if a candidate cannot be run.
             StoreError: if the journal cannot be written.
         """
-        self.debates.update({one.label: one.debate for one in candidates})
         runs = {item.id: [self.bench.run_of(item, *one.key) for one in candidates] for item in items}
         every = [run for some in runs.values() for run in some]
         for usage in (await self.bench.journal.spent(every)).values():
             self.earlier += usage
             self.bench.meter.used += usage
         done, waiting = 0, iter(items)
+        forms = [self.bench.engine.take(one.debate) for one in candidates]
 
         async def worker() -> None:
             nonlocal done
             for item in waiting:
                 beside = list(self._paid[item.id])
-                for one in candidates:
-                    ran = await self.bench.debate(Form(one.label), item, one.key, beside)
+                for one, form in zip(candidates, forms, strict=True):
+                    ran = await self.bench.debate(form, item, one.key, beside)
                     one.rows[item.id] = await self._scored(one, item, ran)
                     beside.append(ran.run)
                     done += 1

@@ -16,13 +16,13 @@ from agora.budget import Budget
 from agora.config.answers import value_of
 from agora.errors import BudgetError, InputError
 from agora.evaluate.bench import Bench
-from agora.evaluate.engines import Local
+from agora.evaluate.cluster import Ray
+from agora.evaluate.engines import Engine, Local
 from agora.evaluate.metrics import compare, summary
 from agora.evaluate.records import Contestant, Dataset, Item
 from agora.evaluate.significance import sign_flips
 from agora.evaluate.statistics import bootstrap_mean
 from agora.journal import Journal
-from agora.text.debate import Debate
 from agora.tune.measuring import Candidate, Measure
 from agora.tune.objective import Objective
 from agora.tune.records import HeldOut, Progress, Tuned
@@ -60,6 +60,7 @@ async def tune_async(
     concurrency: int = 16,
     seed: int = 0,
     journal: Journal | str | Path | None = None,
+    engine: Ray | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Tuned:
     """Search for a better form of a debate, and say on other items whether it is better.
@@ -86,6 +87,7 @@ async def tune_async(
         concurrency: items at the same time.
         seed: of everything.
         journal: open, or a store's URL or path; None keeps nothing.
+        engine: asks the candidates in the workers of a Ray cluster, where they come from a file; None asks them here.
         progress: is told how far it is.
 
     Raises:
@@ -124,9 +126,11 @@ async def tune_async(
             raise InputError("tuning needs a store that keeps content.", hint="Leave `content: false` out.")
         with calls.limited(budget or Budget()) as meter:
             work = _Tuning(space, dev, held, goal, trials, seed, concurrency, progress)
-            debates: dict[str, Debate] = {}
-            benches = [Bench(journal, part, seed, meter, Local(debates)) for part in (dev, held)]
-            return await work.run(benches[0], benches[1], debates, overlap)
+            asks: Engine = Local({})
+            if engine is not None:
+                asks = await stack.enter_async_context(engine.opened({}, journal))
+            search, report = (Bench(journal, part, seed, meter, asks) for part in (dev, held))
+            return await work.run(search, report, overlap)
 
 
 def _asked(items: Sequence[Item]) -> list[str]:
@@ -152,10 +156,10 @@ class _Tuning:
         self.searching = True
         self.notes = list(space.notes)
 
-    async def run(self, dev: Bench, held: Bench, debates: dict[str, Debate], overlap: int) -> Tuned:
+    async def run(self, dev: Bench, held: Bench, overlap: int) -> Tuned:
         """All of it."""
         whole = dev.meter.budget
-        self.measure = Measure(dev, debates, self.concurrency, self._told)
+        self.measure = Measure(dev, self.concurrency, self._told)
         self.search = Search(
             self.space, self.dev, self.goal, trials=self.trials, seed=self.seed, measure=self.measure,
             held=len(self.held.items), tell=lambda: self._told(0, 0),

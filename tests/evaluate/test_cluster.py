@@ -125,8 +125,9 @@ class FakeRay:
 
 
 @pytest.fixture(autouse=True)
-def _undivided(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "_among", 1)
+def _undivided() -> Iterator[None]:
+    yield
+    limits.divide(1)  # this process is nobody's worker any more
 
 
 @pytest.fixture(scope="module")
@@ -345,6 +346,25 @@ def test_debates_that_no_file_makes_are_refused(file: Path) -> None:
         evaluate(made, items(2), engine=Ray(0))
 
 
+def test_a_search_comes_to_the_same(file: Path, heard: Counter[Any]) -> None:
+    pytest.importorskip("optuna")
+    from agora.tune import tune
+
+    over = ["topology=ring,complete", "moderator.stop=rounds(1),rounds(2)"]
+
+    def go(engine: Ray | None) -> Any:
+        found = tune(file, items(12), over=over, trials=4, engine=engine, concurrency=4)
+        trials = [(trial.values, trial.state, trial.items, trial.score, trial.accuracy) for trial in found.trials]
+        return trials, found.winner.number, found.text
+
+    alone, one = go(None), heard.total()
+    heard.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "_ray", lambda: FakeRay({(0, "answer", 9): "before"}))
+        assert go(Ray(2)) == alone
+    assert one <= heard.total() <= one + 4 * 3
+
+
 def test_where_it_cannot_be(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     debate, _ = load(file)
     with pytest.raises(InputError, match="asyncio only"):
@@ -364,6 +384,7 @@ def test_what_is_wrong_with_a_worker_is_told(file: Path, tmp_path: Path, monkeyp
     with pytest.raises(InputError, match=r"a worker on .*: it has agora 0\.0\.1"):
         run(file)
     monkeypatch.undo()
+    limits.divide(1)
     tight = tmp_path / "tight.yaml"
     model = "{openai: m, base_url: 'http://127.0.0.1:9/v1', limits: {concurrent: 1}}"
     tight.write_text(f"models: {{m: {model}}}\nagents: {{a: m}}\nanswer: number\n")
