@@ -9,7 +9,6 @@ import sys
 import textwrap
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,16 +17,13 @@ import click
 
 from agora.cli import views
 from agora.cli.merge import bytes_done
-from agora.cli.options import ADDRESS, ENGINE, JSON, SET, STORE, WORKERS, engine_of, journal_of
+from agora.cli.options import ADDRESS, ENGINE, EVERY, JSON, SET, STORE, WORKERS, budget_of, clock, engine_of, journal_of
 
 if TYPE_CHECKING:
-    from agora.budget import Budget
     from agora.evaluate import Analysis, Dataset, Progress, Results
     from agora.evaluate.table import Grid
     from agora.journal import Journal
     from agora.text.debate import Debate
-
-EVERY = 15.0  # seconds between two lines of progress where nobody looks
 
 
 @click.command("eval")
@@ -103,13 +99,15 @@ def evaluate(
     if out is not None and out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file.", hint="Give a folder for the report.")
     from agora.evaluate import load as load_data
+    from agora.evaluate.running import check
 
     dataset = load_data(data, n=items, seed=seed, mapping=mapping, scorer=scorer)
     debates = _debates(files, settings, _grid(grid), dataset)
-    chosen = _chosen(baselines, bool(grid))
+    chosen, units = _chosen(baselines, bool(grid)), [unit for unit in match.split(",") if unit]
+    check(chosen, units)
     results = _run(
-        debates, dataset, store, as_json, baselines=chosen, match=[m for m in match.split(",") if m], samples=samples,
-        temperature=temperature, concurrency=concurrency, seed=seed, budget=_budget(budgets),
+        debates, dataset, store, as_json, baselines=chosen, match=units, samples=samples,
+        temperature=temperature, concurrency=concurrency, seed=seed, budget=budget_of(budgets),
         engine=engine_of(engine, workers, ray_address),
     )  # fmt: skip
     _tell(results, dataset, out, as_json)
@@ -163,23 +161,6 @@ def _chosen(given: str | None, swept: bool) -> Sequence[str]:
     if given is None:
         return ("vote",) if swept else BASELINES  # of a grid what costs nothing and is not the same for all
     return BASELINES if given == "all" else () if given == "none" else [name for name in given.split(",") if name]
-
-
-def _budget(given: Sequence[str]) -> Budget:
-    from agora.budget import Budget
-    from agora.errors import InputError
-
-    known = {f.name: int if f.name in ("calls", "tokens") else float for f in fields(Budget)}
-    values: dict[str, Any] = {}
-    for text in given:
-        key, _, value = text.partition("=")
-        try:
-            values[key] = known[key](value)
-        except KeyError:
-            raise InputError(f"--budget: '{key[:40]}' is none of {', '.join(known)}.") from None
-        except ValueError:
-            raise InputError(f"--budget: {key} needs a number, not '{value[:40]}'.") from None
-    return Budget(**values)
 
 
 # ---- while it runs ----------------------------------------------------------------------------------------------
@@ -272,9 +253,10 @@ class _Watch:
         left = p.seconds / p.done * (p.planned - p.done) if p.done else 0.0
         kept = f", {p.replayed:,} from the journal" if p.replayed else ""
         absent = f", {p.absent} absent" if p.absent else ""
+        waits = f"; waits for {views.short(p.waiting, 120)}" if p.waiting else ""
         return (
             f"{p.done:,} of {p.planned:,} runs{absent}; {p.spent.calls:,} calls{kept}, "
-            f"{views.money(p.spent.usd)}; {_clock(p.seconds)}, about {_clock(left)} left"
+            f"{views.money(p.spent.usd)}; {clock(p.seconds)}, about {clock(left)} left{waits}"
         )
 
     def _table(self) -> Any:
@@ -295,11 +277,6 @@ class _Watch:
             cells = (f"{n}", f"{100 * mean:.1f}", f"{100 * interval.low:.1f} to {100 * interval.high:.1f}")
             table.add_row(Text(views.short(name, 50)), *cells)
         return table
-
-
-def _clock(seconds: float) -> str:
-    whole = round(seconds)
-    return f"{whole} s" if whole < 100 else f"{whole // 60} min" if whole < 6000 else f"{whole / 3600:.1f} h"
 
 
 # ---- afterwards -------------------------------------------------------------------------------------------------

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from agora.budget import Budget
     from agora.evaluate import Ray
     from agora.journal import Journal
 
 MAX_QUESTION_BYTES = 1_000_000
+EVERY = 15.0  # seconds between two lines of progress where nobody looks
 
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output, nothing else.")
 SET = click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a value, dotted keys.")
@@ -92,3 +95,31 @@ def engine_of(engine: str, workers: int | None, address: str | None) -> Ray | No
     if workers is not None or address is not None:
         raise InputError("--workers and --ray-address are for --engine ray.")
     return None
+
+
+def budget_of(given: Sequence[str]) -> Budget:
+    """A budget from KEY=N as they were given.
+
+    Raises:
+        InputError: if a key or a number is none.
+    """
+    from agora.budget import Budget
+    from agora.errors import InputError
+
+    known = {f.name: int if f.name in ("calls", "tokens") else float for f in fields(Budget)}
+    values: dict[str, Any] = {}
+    for text in given:
+        key, _, value = text.partition("=")
+        try:
+            values[key] = known[key](value)
+        except KeyError:
+            raise InputError(f"--budget: '{key[:40]}' is none of {', '.join(known)}.") from None
+        except ValueError:
+            raise InputError(f"--budget: {key} needs a number, not '{value[:40]}'.") from None
+    return Budget(**values)
+
+
+def clock(seconds: float) -> str:
+    """A span of time, short."""
+    whole = round(seconds)
+    return f"{whole} s" if whole < 100 else f"{whole // 60} min" if whole < 6000 else f"{whole / 3600:.1f} h"

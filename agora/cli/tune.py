@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agora.cli import views
-from agora.cli.evaluate import EVERY, _budget, _clock
-from agora.cli.options import ADDRESS, ENGINE, JSON, SET, STORE, WORKERS, engine_of, journal_of
+from agora.cli.options import ADDRESS, ENGINE, EVERY, JSON, SET, STORE, WORKERS, budget_of, clock, engine_of, journal_of
 
 if TYPE_CHECKING:
     from agora.evaluate.metrics import Summary
@@ -95,7 +94,7 @@ def tune(
         with _Watch() as tell:
             tuned = run(
                 file, dataset, held_out=others, over=over, settings=settings, objective=objective,
-                trials=trials or TRIALS, budget=_budget(budgets), concurrency=concurrency, seed=seed,
+                trials=trials or TRIALS, budget=budget_of(budgets), concurrency=concurrency, seed=seed,
                 journal=None if journal is None else journal.url, engine=engine_of(engine, workers, ray_address),
                 progress=tell,
             )  # fmt: skip
@@ -210,7 +209,7 @@ def _line(p: Progress) -> str:
     paid += f" ({p.earlier.calls:,} calls earlier)" if p.earlier.calls else ""
     best = "" if p.best is None or p.best.score is None else f", best {p.best.score:.3f} (#{p.best.number})"
     what = f"candidate {p.trials} of {p.most}" if p.phase == "search" else "held-out items"
-    return f"{what}, {p.done} of {p.planned} runs{best}; {paid}; {_clock(p.seconds)}"
+    return f"{what}, {p.done} of {p.planned} runs{best}; {paid}; {clock(p.seconds)}"
 
 
 # ---- afterwards -------------------------------------------------------------------------------------------------

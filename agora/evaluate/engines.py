@@ -91,6 +91,7 @@ class Local:
 
     def __init__(self, debates: Mapping[str, Debate]) -> None:
         self._debates, self._made = dict(debates), dict[Form, Debate]()
+        self.listen: calls.Listener | None = None  # is told what happens during calls
 
     def take(self, debate: Debate) -> Form:
         """The form of a debate that was not there at first."""
@@ -108,5 +109,5 @@ class Local:
 
     async def answer(self, form: Form, item: Item, settings: Settings, recorder: Recorder, path: str = "") -> Verdict:
         """A contestant's verdict on an item; see `Engine`."""
-        with calls.scope(recorder=recorder, path=path, listen=None, stream=False):
+        with calls.scope(recorder=recorder, path=path, listen=self.listen, stream=False):
             return await beside.asking(self.made(form), item).answer(item.question, settings)

@@ -9,20 +9,20 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import anyio
 
 from agora import calls
 from agora.budget import Budget
-from agora.errors import AgoraError, BudgetError, InputError
+from agora.errors import AgoraError, BudgetError, InputError, StoreError
 from agora.evaluate import baselines as beside
 from agora.evaluate.baselines import BASELINES
 from agora.evaluate.bench import UNITS, Bench, Pool, Ran, matched
 from agora.evaluate.cluster import Ray
 from agora.evaluate.engines import Engine, Form, Local
 from agora.evaluate.records import Contestant, Dataset, Item, Results, Scored
-from agora.evaluate.scoring import alone, failed, independent, round_zero_vote, scored, voted
+from agora.evaluate.scoring import Marks, alone, failed, independent, round_zero_vote, scored, voted
 from agora.evaluate.sides import Side, in_order
 from agora.journal import Journal, versions
 from agora.model import Model
@@ -33,6 +33,7 @@ from agora.text.votes import plurality
 SAMPLES = 64  # of self-consistency, for one item, at most
 HOPELESS = 10  # so many failures, and nothing else, end an evaluation
 Control = Literal["isolated", "noise"]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Progress:
         absent: runs that failed.
         scores: contestant -> how many items it has answered, and its mean score on them.
         seconds: since the beginning.
+        waiting: the last failure after which a call is tried again, since a run was over; '' where there was none.
     """
 
     done: int
@@ -56,6 +58,7 @@ class Progress:
     absent: int
     scores: Mapping[str, tuple[int, float]]
     seconds: float
+    waiting: str = ""
 
 
 def evaluate(*args: Any, **options: Any) -> Results:
@@ -135,10 +138,7 @@ async def evaluate_async(
         raise InputError(f"{data.name}: there are no items.")
     if len({item.id for item in data.items}) < len(data.items):
         raise InputError(f"{data.name}: two items have the same id.")
-    if strange := [name for name in baselines if name not in BASELINES]:
-        raise InputError(f"'{strange[0]}' is no baseline.", hint=f"There are {', '.join(BASELINES)}.")
-    if strange := [unit for unit in match if unit not in UNITS]:
-        raise InputError(f"self-consistency cannot be matched in '{strange[0]}'.", hint=f"In {', '.join(UNITS)}.")
+    check(baselines, match)
     if samples < 1 or concurrency < 1:
         raise InputError("samples and concurrency are at least 1.")
     made = {name: beside.as_debate(model, name) for name, model in named.items()}
@@ -156,7 +156,22 @@ async def evaluate_async(
                 asks = await stack.enter_async_context(engine.opened(made, journal))
             bench = Bench(journal, data, seed, meter, asks)
             options = _Options(frozenset(baselines), tuple(match), samples, temperature, concurrency)
-            return await _Evaluation(made, bench, options, progress).run()
+            evaluation = _Evaluation(made, bench, options, progress)
+            if isinstance(asks, Local):
+                asks.listen = evaluation.heard
+            return await evaluation.run()
+
+
+def check(baselines: Sequence[str], match: Sequence[str]) -> None:
+    """See that there are such baselines and such units of cost.
+
+    Raises:
+        InputError: naming the first that there is not.
+    """
+    if strange := [name for name in baselines if name not in BASELINES]:
+        raise InputError(f"'{strange[0][:40]}' is no baseline.", hint=f"There are {', '.join(BASELINES)}.")
+    if strange := [unit for unit in match if unit not in UNITS]:
+        raise InputError(f"self-consistency cannot be matched in '{strange[0][:40]}'.", hint=f"In {', '.join(UNITS)}.")
 
 
 @dataclass(frozen=True)
@@ -183,7 +198,7 @@ class _Evaluation:
         self._planned = len(self.items) * len(self.sides)
         self._sums: dict[str, tuple[int, float]] = {}
         self._began = time.monotonic()
-        self.stopped, self.notes = "", list[str]()
+        self.stopped, self.notes, self._waiting = "", list[str](), ""
 
     async def run(self) -> Results:
         """The whole of it, or what a budget allowed of it."""
@@ -228,7 +243,7 @@ class _Evaluation:
         rounds = ran.verdict.rounds if ran.verdict is not None else getattr(ran.error, "rounds", ())
         names = beside.members(side.debate) if self.options.baselines & {"members", "best", "self-consistency"} else {}
 
-        async def derive(marks: Any) -> None:
+        async def derive(marks: Marks) -> bool:
             if ran.verdict is not None:
                 side.vote[i] = await round_zero_vote(side.rows[i], ran.verdict, marks, side.debate.voters)
             else:
@@ -241,8 +256,13 @@ class _Evaluation:
                     side.dependent.add(name)
                 else:
                     side.members.setdefault(name, {})[i] = replace(side.rows[i], said=())
+            return True
 
-        await self.bench.marks(item, ran.run, derive)
+        made, unscored = await self._marked(item, ran.run, derive)
+        if made is None:
+            side.vote[i] = unscored
+            for name in names:
+                side.members.setdefault(name, {}).setdefault(i, unscored)
         self._count(side.name, side.rows[i])
 
     async def _scored(self, item: Item, ran: Ran, voters: Sequence[str]) -> Scored:
@@ -250,12 +270,23 @@ class _Evaluation:
         if verdict is None:
             assert ran.error is not None
             return failed(item, ran.error, seconds=ran.seconds, run=ran.run)
-        row: Scored = await self.bench.marks(
-            item,
-            ran.run,
-            lambda marks: scored(verdict, item, marks, voters=voters, seconds=ran.seconds, run=ran.run),
-        )
-        return row
+
+        async def score(marks: Marks) -> Scored:
+            return await scored(verdict, item, marks, voters=voters, seconds=ran.seconds, run=ran.run)
+
+        row, unscored = await self._marked(item, ran.run, score)
+        return row or replace(unscored, usage=verdict.usage, seconds=ran.seconds)
+
+    async def _marked(self, item: Item, run: str, score: Callable[[Marks], Awaitable[_T]]) -> tuple[_T | None, Scored]:
+        """What comes of scoring; where the scorer fails, None, and the row of an item that is absent for that."""
+        try:
+            return await self.bench.marks(item, run, score), failed(item, AgoraError(""), seconds=0.0, run=run)
+        except (InputError, StoreError):
+            raise
+        except AgoraError as error:
+            if self.bench.ends(error):
+                raise
+            return None, failed(item, AgoraError(f"it could not be scored: {error}"), seconds=0.0, run=run)
 
     # ---- what stands beside a debate -------------------------------------------------------------------------
 
@@ -338,7 +369,7 @@ class _Evaluation:
             drawn, run = await pool.draw(item, [*side.key, "sample", name, warmth], targets)
             same += len(drawn) > 1 and len({s.turn.reply.text for s in drawn if s.turn.reply is not None}) == 1
 
-            async def score(marks: Any) -> None:
+            async def score(marks: Marks) -> bool:
                 for unit in units:
                     n, capped = matched(drawn, unit, targets[unit])
                     turns = [sample.turn for sample in drawn[:n]]
@@ -346,8 +377,12 @@ class _Evaluation:
                     usage = sum((sample.usage for sample in drawn[:n]), Usage())
                     row = await voted(turns, ruling.answer, item, marks, usage=usage, run=run)
                     rows[unit][i] = replace(row, extra={**row.extra, "capped": float(capped)})
+                return True
 
-            await self.bench.marks(item, run, score)
+            made, unscored = await self._marked(item, run, score)
+            if made is None:
+                for unit in units:
+                    rows[unit][i] = replace(unscored, extra={"samples": float(len(drawn)), "capped": 0.0})
             self._count(f"{side.name}: self-consistency", rows[units[0]][i])
 
         if units:
@@ -386,13 +421,23 @@ class _Evaluation:
         self._sums[name] = (n + 1, mean + (row.score - mean) / (n + 1))
         self._done += 1
         self._absent += row.status == "absent"
-        if self._tell is not None:
-            bench, seconds = self.bench, time.monotonic() - self._began
-            state = (self._done, self._planned, bench.meter.used, bench.replayed, self._absent, dict(self._sums))
-            self._tell(Progress(*state, seconds))
+        self._waiting = ""
+        self._report()
         if self._absent == self._done == min(HOPELESS, len(self.items)) and row.error is not None:
             hint = "Once that is mended, the same command goes on."
             raise AgoraError(f"nothing but failures: {row.error}", hint=hint)
+
+    def heard(self, what: calls.Wait | calls.Delta) -> None:
+        """A call failed, and is tried again."""
+        if isinstance(what, calls.Wait):
+            self._waiting = f"{what.model}, attempt {what.attempt}: {what.error}"
+            self._report()
+
+    def _report(self) -> None:
+        if self._tell is not None:
+            bench, seconds = self.bench, time.monotonic() - self._began
+            state = (self._done, self._planned, bench.meter.used, bench.replayed, self._absent, dict(self._sums))
+            self._tell(Progress(*state, seconds, self._waiting))
 
 
 def _target(row: Scored, unit: str) -> float | None:

@@ -342,3 +342,42 @@ def test_five_hundred_items_with_failures_and_two_kills(tmp_path: Path) -> None:
     # a call that was answered is not made again: only those under way when it was killed, 16 items of three agents each
     again = sum(count - 1 for count in Counter(log.read_text().splitlines()).values())
     assert again <= 2 * 16 * 3
+
+
+class Judge:
+    """A scorer that asks a model, which fails on one item."""
+
+    name = "judge"
+    paid = True
+
+    async def score(self, answer: str, item: Item, text: str) -> float:
+        from agora.errors import MalformedError
+
+        if item.id == "2":
+            raise MalformedError("it gave no grade.", model="judge")
+        return float(answer in item.truth)
+
+
+def test_an_item_that_cannot_be_scored_is_absent_and_ends_nothing() -> None:
+    data = Dataset("d", items(4).items, Judge())
+    results = evaluate(debate(Voice("a", 1.0), Voice("b", 1.0)), data, match=["calls"])
+    for contestant in results.contestants:
+        rows = contestant.rows
+        assert [row.status for row in rows] == ["answered", "answered", "absent", "answered"], contestant.name
+        assert contestant.role == "noise" or sum(row.score for row in rows) == 3
+    row = results["crowd"].rows[2]
+    assert "could not be scored: judge: it gave no grade" in (row.error or "")
+    assert row.usage.calls == 4  # what it took is not forgotten
+
+
+def test_what_is_waited_for_is_told() -> None:
+    from agora.errors import ServerError
+    from agora.evaluate import Progress
+    from agora.models.wrappers import Retry, RetryPolicy
+
+    flaky = Retry(ScriptedModel([ServerError("busy."), "Answer: 7"]), RetryPolicy(base=0.001))
+    seen: list[Progress] = []
+    made = Debate([Agent("a", flaky)], moderator=Moderator(rounds(0)), answer="number")
+    evaluate(made, items(2), baselines=[], progress=seen.append)
+    assert any("busy" in progress.waiting for progress in seen)
+    assert seen[-1].waiting == ""
