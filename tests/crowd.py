@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from agora import Agent, Debate, Moderator
 from agora.answers import Number
-from agora.errors import ServerError
+from agora.errors import MalformedError, ServerError
 from agora.evaluate.records import Dataset, Item
 from agora.model import Settings
 from agora.records import Message, Reply, Usage
@@ -25,6 +25,18 @@ class Exact:
 
     async def score(self, answer: str, item: Item, text: str) -> float:
         return float(answer in item.truth)
+
+
+class Judge(Exact):
+    """The same by a scorer that counts as one that asks a model, and that fails on item 2."""
+
+    name = "judge"
+    paid = True
+
+    async def score(self, answer: str, item: Item, text: str) -> float:
+        if item.id == "2":
+            raise MalformedError("it gave no grade.", model="judge")
+        return await super().score(answer, item, text)
 
 
 def truth(i: int) -> str:

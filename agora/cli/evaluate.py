@@ -185,7 +185,7 @@ def _run(debates: Mapping[str, Debate], dataset: Dataset, store: str | None, as_
     if not as_json:
         _announce(debates, dataset)
     try:
-        with _Watch(list(debates)) as tell:
+        with _Watch() as tell:
             return anyio.run(partial(_within, journal, debates, dataset, progress=tell, **options))
     except KeyboardInterrupt:
         raise click.Abort(f"interrupted; {kept}") from None
@@ -221,8 +221,8 @@ def _announce(debates: Mapping[str, Debate], dataset: Dataset) -> None:
 class _Watch:
     """Progress on standard error: redrawn where somebody looks, else a line now and then."""
 
-    def __init__(self, debates: Sequence[str]) -> None:
-        self.debates, self.live, self.last = list(debates), None, 0.0
+    def __init__(self) -> None:
+        self.live, self.last = None, 0.0
         self.now: Progress | None = None
 
     def __enter__(self) -> Any:
@@ -250,13 +250,13 @@ class _Watch:
 
     @staticmethod
     def _line(p: Progress) -> str:
-        left = p.seconds / p.done * (p.planned - p.done) if p.done else 0.0
+        left = f", about {clock(p.seconds / p.done * (p.planned - p.done))} left" if p.done else ""
         kept = f", {p.replayed:,} from the journal" if p.replayed else ""
         absent = f", {p.absent} absent" if p.absent else ""
         waits = f"; waits for {views.short(p.waiting, 120)}" if p.waiting else ""
         return (
             f"{p.done:,} of {p.planned:,} runs{absent}; {p.spent.calls:,} calls{kept}, "
-            f"{views.money(p.spent.usd)}; {clock(p.seconds)}, about {clock(left)} left{waits}"
+            f"{views.money(p.spent.usd)}; {clock(p.seconds)}{left}{waits}"
         )
 
     def _table(self) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,8 +15,8 @@ from agora import calls
 from agora.budget import Meter
 from agora.errors import AgoraError, BudgetError, InputError, StoreError
 from agora.evaluate.engines import Engine, Form
-from agora.evaluate.records import Dataset, Item
-from agora.evaluate.scoring import BUDGET, Marks
+from agora.evaluate.records import Dataset, Item, Scored
+from agora.evaluate.scoring import BUDGET, Marks, failed, scored
 from agora.journal import ITEM, Journal, Recorder
 from agora.model import Settings, derive_seed
 from agora.records import Turn, Usage, Verdict
@@ -89,22 +89,57 @@ class Bench:
             error = failure
         return Ran(None, error, time.perf_counter() - began, run)
 
-    async def marks(self, item: Item, run: str, score: Callable[[Marks], Any]) -> Any:
-        """Score what a run on an item gave; a scorer that asks a model does it in the journal.
+    async def row(self, item: Item, ran: Ran, voters: Sequence[str]) -> Scored:
+        """How a contestant answered an item.
+
+        Args:
+            item: what was asked.
+            ran: its run.
+            voters: whose last answers decided.
+        """
+        verdict = ran.verdict
+        if verdict is None:
+            assert ran.error is not None
+            return failed(item, ran.error, seconds=ran.seconds, run=ran.run)
+        rows: list[Scored] = []
+
+        async def score(marks: Marks) -> None:
+            rows.append(await scored(verdict, item, marks, voters=voters, seconds=ran.seconds, run=ran.run))
+
+        unscored = await self.marked(item, ran.run, score)
+        return rows[0] if unscored is None else replace(unscored, usage=verdict.usage, seconds=ran.seconds)
+
+    async def marked(self, item: Item, run: str, score: Callable[[Marks], Awaitable[None]]) -> Scored | None:
+        """Score what a run on an item gave; a scorer that asks a model does it in the journal. Where it fails, the row
+        of an item that is absent for that.
 
         Args:
             item: what was asked.
             run: whose answers are scored.
             score: does it.
+
+        Raises:
+            BudgetError: if the evaluation's budget ended it.
+            InputError: if it cannot be scored at all.
+            StoreError: if the journal cannot be written.
         """
-        marks = Marks(self.data.scorer, item)
-        if not self.data.scorer.paid:
-            return await score(marks)
-        name = f"{run}:{_hash(self.data.scorer.name)}"
-        about = {"question": item.question, "name": self.data.scorer.name, "seed": self.seed}
-        async with self.journal.recording(name, **about) as recorder:
-            with calls.scope(recorder=recorder, path="", listen=None, stream=False):
-                return await score(marks)
+        try:
+            marks = Marks(self.data.scorer, item)
+            if not self.data.scorer.paid:
+                await score(marks)
+                return None
+            name = f"{run}:{_hash(self.data.scorer.name)}"
+            about = {"question": item.question, "name": self.data.scorer.name, "seed": self.seed}
+            async with self.journal.recording(name, **about) as recorder:
+                with calls.scope(recorder=recorder, path="", listen=None, stream=False):
+                    await score(marks)
+        except (InputError, StoreError):
+            raise
+        except AgoraError as error:
+            if self.ends(error):
+                raise
+            return failed(item, AgoraError(f"it could not be scored: {error}"), seconds=0.0, run=run)
+        return None
 
     def ends(self, error: AgoraError) -> bool:
         """Whether an error says that the evaluation's budget is used up."""

@@ -9,20 +9,20 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import anyio
 
 from agora import calls
 from agora.budget import Budget
-from agora.errors import AgoraError, BudgetError, InputError, StoreError
+from agora.errors import AgoraError, BudgetError, InputError
 from agora.evaluate import baselines as beside
 from agora.evaluate.baselines import BASELINES
 from agora.evaluate.bench import UNITS, Bench, Pool, Ran, matched
 from agora.evaluate.cluster import Ray
 from agora.evaluate.engines import Engine, Form, Local
 from agora.evaluate.records import Contestant, Dataset, Item, Results, Scored
-from agora.evaluate.scoring import Marks, alone, failed, independent, round_zero_vote, scored, voted
+from agora.evaluate.scoring import Marks, alone, independent, round_zero_vote, voted
 from agora.evaluate.sides import Side, in_order
 from agora.journal import Journal, versions
 from agora.model import Model
@@ -33,7 +33,6 @@ from agora.text.votes import plurality
 SAMPLES = 64  # of self-consistency, for one item, at most
 HOPELESS = 10  # so many failures, and nothing else, end an evaluation
 Control = Literal["isolated", "noise"]
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -239,11 +238,11 @@ class _Evaluation:
             await self._take(side, i, item, ran)
 
     async def _take(self, side: Side, i: int, item: Item, ran: Ran) -> None:
-        side.rows[i] = await self._scored(item, ran, side.debate.voters)
+        side.rows[i] = await self.bench.row(item, ran, side.debate.voters)
         rounds = ran.verdict.rounds if ran.verdict is not None else getattr(ran.error, "rounds", ())
         names = beside.members(side.debate) if self.options.baselines & {"members", "best", "self-consistency"} else {}
 
-        async def derive(marks: Marks) -> bool:
+        async def derive(marks: Marks) -> None:
             if ran.verdict is not None:
                 side.vote[i] = await round_zero_vote(side.rows[i], ran.verdict, marks, side.debate.voters)
             else:
@@ -256,37 +255,12 @@ class _Evaluation:
                     side.dependent.add(name)
                 else:
                     side.members.setdefault(name, {})[i] = replace(side.rows[i], said=())
-            return True
 
-        made, unscored = await self._marked(item, ran.run, derive)
-        if made is None:
+        if (unscored := await self.bench.marked(item, ran.run, derive)) is not None:
             side.vote[i] = unscored
             for name in names:
                 side.members.setdefault(name, {}).setdefault(i, unscored)
         self._count(side.name, side.rows[i])
-
-    async def _scored(self, item: Item, ran: Ran, voters: Sequence[str]) -> Scored:
-        verdict = ran.verdict
-        if verdict is None:
-            assert ran.error is not None
-            return failed(item, ran.error, seconds=ran.seconds, run=ran.run)
-
-        async def score(marks: Marks) -> Scored:
-            return await scored(verdict, item, marks, voters=voters, seconds=ran.seconds, run=ran.run)
-
-        row, unscored = await self._marked(item, ran.run, score)
-        return row or replace(unscored, usage=verdict.usage, seconds=ran.seconds)
-
-    async def _marked(self, item: Item, run: str, score: Callable[[Marks], Awaitable[_T]]) -> tuple[_T | None, Scored]:
-        """What comes of scoring; where the scorer fails, None, and the row of an item that is absent for that."""
-        try:
-            return await self.bench.marks(item, run, score), failed(item, AgoraError(""), seconds=0.0, run=run)
-        except (InputError, StoreError):
-            raise
-        except AgoraError as error:
-            if self.bench.ends(error):
-                raise
-            return None, failed(item, AgoraError(f"it could not be scored: {error}"), seconds=0.0, run=run)
 
     # ---- what stands beside a debate -------------------------------------------------------------------------
 
@@ -341,7 +315,7 @@ class _Evaluation:
                 assert ran.verdict is not None
                 asked, more = replace(form, donor=ran.verdict.rounds), [self.items[donor].digest]
             ran = await self.bench.debate(asked, item, [*side.key, *key, *more], [side.rows[i].run])
-            rows[i] = await self._scored(item, ran, self.bench.engine.made(form).voters)
+            rows[i] = await self.bench.row(item, ran, self.bench.engine.made(form).voters)
             self._count(name, rows[i])
 
         await self._each(one)
@@ -369,7 +343,7 @@ class _Evaluation:
             drawn, run = await pool.draw(item, [*side.key, "sample", name, warmth], targets)
             same += len(drawn) > 1 and len({s.turn.reply.text for s in drawn if s.turn.reply is not None}) == 1
 
-            async def score(marks: Marks) -> bool:
+            async def score(marks: Marks) -> None:
                 for unit in units:
                     n, capped = matched(drawn, unit, targets[unit])
                     turns = [sample.turn for sample in drawn[:n]]
@@ -377,10 +351,8 @@ class _Evaluation:
                     usage = sum((sample.usage for sample in drawn[:n]), Usage())
                     row = await voted(turns, ruling.answer, item, marks, usage=usage, run=run)
                     rows[unit][i] = replace(row, extra={**row.extra, "capped": float(capped)})
-                return True
 
-            made, unscored = await self._marked(item, run, score)
-            if made is None:
+            if (unscored := await self.bench.marked(item, run, score)) is not None:
                 for unit in units:
                     rows[unit][i] = replace(unscored, extra={"samples": float(len(drawn)), "capped": 0.0})
             self._count(f"{side.name}: self-consistency", rows[units[0]][i])

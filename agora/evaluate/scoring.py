@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from agora.answers import AnswerType
@@ -131,19 +131,15 @@ def spent(turns: Sequence[Turn]) -> Usage:
     return sum((turn.reply.usage for turn in turns if turn.reply is not None and turn.kept is None), Usage())
 
 
-_KINDS: Sequence[tuple[str, Callable[[re.Match[str]], str]]] = [
-    (r"stopped by: (budget)", lambda m: m[1]),
-    (r"no debate was needed", lambda m: m[0]),
-    (r"the judge", lambda m: m[0]),
-]
+_KINDS = ("budget", "no debate was needed", "the judge")
 
 
 def stop_kind(reason: str) -> str:
     """Why a debate stopped, without the figures of that one debate."""
-    said = reason.split(";", 1)[0]
-    for pattern, name in _KINDS:
-        if match := re.search(pattern, said):
-            return name(match)
+    said = reason.split(";", 1)[0].removeprefix("stopped by: ")
+    for kind in _KINDS:
+        if said.startswith(kind):
+            return kind
     return re.sub(r"\d+(?:[.,]\d+)*%?", "N", said)[:60].strip()
 
 

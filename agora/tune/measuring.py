@@ -13,9 +13,8 @@ import anyio
 from agora import calls
 from agora.budget import Budget
 from agora.errors import AgoraError
-from agora.evaluate.bench import Bench, Ran
+from agora.evaluate.bench import Bench
 from agora.evaluate.records import Item, Scored
-from agora.evaluate.scoring import failed, scored
 from agora.evaluate.sides import Side
 from agora.records import Usage
 from agora.text.debate import Debate
@@ -110,7 +109,9 @@ class Measure:
                 beside = list(self._paid[item.id])
                 for one, form in zip(candidates, forms, strict=True):
                     ran = await self.bench.debate(form, item, one.key, beside)
-                    one.rows[item.id] = await self._scored(one, item, ran)
+                    one.rows[item.id] = await self.bench.row(item, ran, one.debate.voters)
+                    if ran.verdict is not None:
+                        one.worth.append(importance(ran.verdict.rounds, ran.verdict.answer))
                     beside.append(ran.run)
                     done += 1
                     self.tell(done, len(every))
@@ -124,19 +125,6 @@ class Measure:
         paid = await self.bench.journal.spent(every)
         for name, some in runs.items():
             self._paid[name] += [run for run in some if run in paid and paid[run].calls]
-
-    async def _scored(self, one: Candidate, item: Item, ran: Ran) -> Scored:
-        verdict = ran.verdict
-        if verdict is None:
-            assert ran.error is not None
-            return failed(item, ran.error, seconds=ran.seconds, run=ran.run)
-        one.worth.append(importance(verdict.rounds, verdict.answer))
-        voters = one.debate.voters
-        row: Scored = await self.bench.marks(
-            item, ran.run,
-            lambda marks: scored(verdict, item, marks, voters=voters, seconds=ran.seconds, run=ran.run),
-        )  # fmt: skip
-        return row
 
 
 def hopeless(rows: Sequence[Scored]) -> None:

@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from crowd import Voice, debate, herd, items, truth, wise
+from crowd import Judge, Voice, debate, herd, items, truth, wise
 
 from agora import Agent, Debate, Journal, Moderator, ScriptedModel
 from agora.answers import Choice
@@ -342,20 +342,6 @@ def test_five_hundred_items_with_failures_and_two_kills(tmp_path: Path) -> None:
     # a call that was answered is not made again: only those under way when it was killed, 16 items of three agents each
     again = sum(count - 1 for count in Counter(log.read_text().splitlines()).values())
     assert again <= 2 * 16 * 3
-
-
-class Judge:
-    """A scorer that asks a model, which fails on one item."""
-
-    name = "judge"
-    paid = True
-
-    async def score(self, answer: str, item: Item, text: str) -> float:
-        from agora.errors import MalformedError
-
-        if item.id == "2":
-            raise MalformedError("it gave no grade.", model="judge")
-        return float(answer in item.truth)
 
 
 def test_an_item_that_cannot_be_scored_is_absent_and_ends_nothing() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crowd import Exact, Mind, Voice, debate, herd, items, truth
+from crowd import Exact, Judge, Mind, Voice, debate, herd, items, truth
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -206,6 +206,16 @@ def test_failing_agents_score_nothing_and_a_start_that_only_fails_ends_it() -> N
     assert tuned.winner is tuned.start
     with pytest.raises(AgoraError, match="nothing but failures"):
         tune(Space.of([Parameter("fails", 1.0, (0.0, 1.0))], made), items(40))
+
+
+def test_an_item_that_cannot_be_scored_is_wrong_and_ends_no_search() -> None:
+    space = Space.of([Parameter("skill", 1.0, (1.0, 0.2))], lambda v: crowd({"size": 1, "rounds": 0, **v}))
+    tuned = tune(space, Dataset("d", items(40).items, Judge()), trials=4)
+    held, score = tuned.held_out, tuned.start.score
+    assert held is not None
+    assert score is not None
+    assert tuned.start.items + held.n == 40
+    assert round(score * tuned.start.items) + held.start.right == 39  # all but item 2, whichever half it is in
 
 
 def test_numbers_are_searched_too() -> None:
