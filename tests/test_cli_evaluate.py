@@ -135,7 +135,11 @@ def test_models_that_only_fail_end_it(tmp_path: Path) -> None:
 
 def test_an_interrupt_says_that_the_same_command_goes_on(store: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "agora.cli", "eval", QUICKSTART, "--data", "pocket:2000", "--store", store]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        # the tests may run in the background of a shell, where an interrupt stays unheard
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     file = tmp_path / "runs.sqlite"
     while process.poll() is None and (not file.exists() or file.stat().st_size < 200_000):
         time.sleep(0.05)
