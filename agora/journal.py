@@ -373,17 +373,38 @@ class Journal:
 
         return await self._read(partial(store.spent, runs=runs))
 
-    async def calls(self, run: str) -> list[dict[str, Any]]:
-        """All calls of a run, as plain data, in the order they were recorded."""
+    async def calls(self, run: str, *, after: int = 0, requests: bool = True) -> list[dict[str, Any]]:
+        """The calls of a run, as plain data, in the order they were recorded.
+
+        Args:
+            run: its id.
+            after: the id of a call: only those recorded after it.
+            requests: with what was asked.
+        """
         from agora import store
 
-        return await self._read(partial(store.calls, run=run))
+        return await self._read(partial(store.calls, run=run, after=after, requests=requests))
 
-    async def events(self, run: str) -> list[dict[str, Any]]:
-        """All events of a run, as plain data, in order."""
+    async def call(self, run: str, id: int) -> dict[str, Any] | None:
+        """One call of a run, as plain data; None where there is none of this id."""
         from agora import store
 
-        return await self._read(partial(store.events, run=run))
+        return await self._read(partial(store.call, run=run, id=id))
+
+    async def events(self, run: str, *, after: int = 0) -> list[dict[str, Any]]:
+        """The events of a run, as plain data, in order.
+
+        Args:
+            run: its id.
+            after: the id of an event: only those noted after it.
+        """
+        from agora import store
+
+        return await self._read(partial(store.events, run=run, after=after))
+
+    def under_way(self, run: str) -> bool:
+        """Whether this process runs it."""
+        return (self.url, run) in _under_way
 
 
 class Recorder:

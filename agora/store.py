@@ -484,15 +484,24 @@ def same(connection: sa.Connection, *, run: str, hash: str, nth: int) -> Reply |
     return None if found is None else reply_of(json.loads(found))
 
 
-def calls(connection: sa.Connection, *, run: str) -> list[dict[str, Any]]:
-    """All calls of a run."""
-    query = sa.select(CALLS).where(CALLS.c.run == run).order_by(CALLS.c.id)
-    return [_decoded(row, ("request", "reply", "error")) for row in connection.execute(query).mappings()]
+def calls(connection: sa.Connection, *, run: str, after: int = 0, requests: bool = True) -> list[dict[str, Any]]:
+    """The calls of a run, those written after one."""
+    columns = [column for column in CALLS.c if requests or column.name != "request"]
+    query = sa.select(*columns).where(CALLS.c.run == run, CALLS.c.id > after).order_by(CALLS.c.id)
+    names = [name for name in ("request", "reply", "error") if requests or name != "request"]
+    return [_decoded(row, names) for row in connection.execute(query).mappings()]
 
 
-def events(connection: sa.Connection, *, run: str) -> list[dict[str, Any]]:
-    """All events of a run."""
-    query = sa.select(EVENTS).where(EVENTS.c.run == run).order_by(EVENTS.c.id)
+def call(connection: sa.Connection, *, run: str, id: int) -> dict[str, Any] | None:
+    """One call of a run."""
+    query = sa.select(CALLS).where(CALLS.c.run == run, CALLS.c.id == id)
+    row = connection.execute(query).mappings().one_or_none()
+    return None if row is None else _decoded(row, ("request", "reply", "error"))
+
+
+def events(connection: sa.Connection, *, run: str, after: int = 0) -> list[dict[str, Any]]:
+    """The events of a run, those written after one."""
+    query = sa.select(EVENTS).where(EVENTS.c.run == run, EVENTS.c.id > after).order_by(EVENTS.c.id)
     return [_decoded(row, ("data",)) for row in connection.execute(query).mappings()]
 
 

@@ -1,0 +1,1 @@
+export function Comparison(_: { ids:string[] }) { return <p>comparison</p>; }

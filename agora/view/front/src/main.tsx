@@ -1,0 +1,7 @@
+// The page: which view an address shows.
+
+import { render } from "preact";
+import { App } from "./app";
+
+const root = document.getElementById("app");
+if (root !== null) render(<App />, root);

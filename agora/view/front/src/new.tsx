@@ -1,0 +1,1 @@
+export function NewDebate(_: { query:URLSearchParams }) { return <p>new</p>; }

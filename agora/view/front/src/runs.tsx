@@ -1,0 +1,1 @@
+export function RunList(_: { query:URLSearchParams }) { return <p>runs</p>; }
