@@ -223,6 +223,10 @@ class Protocol:
     temperature: Dial | None = None
 
     def __post_init__(self) -> None:
+        for part, kind in (("schedule", Schedule), ("view", View), ("gates", Gates)):
+            if not isinstance(getattr(self, part), kind):
+                said = type(getattr(self, part)).__name__
+                raise InputError(f"{part}: needs a {kind.__name__}, not a {said}.", hint=f"Such as {kind.__name__}().")
         for part in ("opening", "phases", "closing"):
             made = tuple(Phase(p) if isinstance(p, str) else p for p in getattr(self, part))
             object.__setattr__(self, part, made)

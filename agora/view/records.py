@@ -63,10 +63,11 @@ async def tell(journal: Journal, run: str, since: Cursor = Cursor()) -> tuple[li
         InputError: if there is no such run.
         StoreError: if the journal cannot be read.
     """
-    here = journal.under_way(run)  # before the rest is read: what ends now is told as running, and then once more
+    here = journal.under_way(run)
     events = await journal.events(run, after=since.event)
     calls = await journal.calls(run, after=since.call, requests=False)
     info = await journal.run(run)
+    here = here or journal.under_way(run)  # asked twice: it may begin or end in between
     records = [run_record(info, here)]
     # a call is durable before its turn is told, so calls come first
     records += map(call_record, calls)

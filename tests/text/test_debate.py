@@ -528,3 +528,9 @@ async def test_who_waits_in_a_nested_debate_is_told_to_who_watches_the_outer_one
     async with outer.watch("?") as events:
         waits = [event async for event in events if isinstance(event, Retrying)]
     assert [(wait.agent, wait.attempt) for wait in waits] == [("panel", 1)]
+
+
+@pytest.mark.parametrize(("part", "given"), [("view", "answer"), ("schedule", "sequential"), ("gates", {})])
+def test_a_part_of_a_protocol_has_its_kind(part: str, given: object) -> None:
+    with pytest.raises(InputError, match=f"{part}: needs a {part.capitalize()}, not a {type(given).__name__}"):
+        Protocol(**{part: given})  # type: ignore[arg-type]
