@@ -23,7 +23,8 @@ from agora.text.stop import rounds
 HOSTILE = (
     "<script>window.__hit=1</script><img src=x onerror=\"window.__hit=1\"><svg onload='window.__hit=1'></svg>"
     "[a link](javascript:window.__hit=1) </script><script>window.__hit=1</script>",
-    "\u202eevil\u202c \u2066x\u2069 \x1b[31mred\x1b[0m \x1b]8;;https://example.org\x07link\x1b]8;;\x07 \x07\x00 e\u0301 👩‍👩‍👧 שלום 漢字",
+    "\u202eevil\u202c \u2066x\u2069 \x1b[31mred\x1b[0m \x1b]8;;https://example.org\x07link\x1b]8;;\x07 \x07\x00 "
+    "e\u0301 \U0001f469\u200d\U0001f467 \u05e9\u05dc\u05d5\u05dd \u6f22\u5b57",
     "-->]]></style></title></textarea><!--<script>{{7*7}}${7*7}",
 )
 
@@ -101,10 +102,17 @@ def fused() -> Debate:
     """One whose replies have tokens with what each of two members gave them."""
 
     def say(messages: Sequence[Message]) -> Reply:
+        pieces = enumerate(["The", " answer", " is", "\n", "<i>", " Answer:", " 42"])
         tokens = tuple(
-            Token(text, -0.1 * i, ((text, -0.1 * i), ("<b>", -2.5 - i)), (("left", -0.05 * i), ("right", -0.3 * i)), min(1, 0.1 * i))
-            for i, text in enumerate(["The", " answer", " is", "\n", "<i>", " Answer:", " 42"])
-        )  # fmt: skip
+            Token(
+                text,
+                -0.1 * i,
+                top=((text, -0.1 * i), ("<b>", -2.5 - i)),
+                by=(("left", -0.05 * i), ("right", -0.3 * i)),
+                disagreement=0.1 * i,
+            )
+            for i, text in pieces
+        )
         return Reply(
             "".join(token.text for token in tokens), model="fused", usage=Usage(1, 20, 7, usd=0.0), tokens=tokens
         )

@@ -64,12 +64,12 @@ async def tell(journal: Journal, run: str, since: Cursor = Cursor()) -> tuple[li
         StoreError: if the journal cannot be read.
     """
     here = journal.under_way(run)
+    info = await journal.run(run)  # before the rest: of a run that is over, the rest is then all there is
+    here = here or journal.under_way(run)  # asked twice: it may begin or end in between
     events = await journal.events(run, after=since.event)
     calls = await journal.calls(run, after=since.call, requests=False)
-    info = await journal.run(run)
-    here = here or journal.under_way(run)  # asked twice: it may begin or end in between
     records = [run_record(info, here)]
-    # a call is durable before its turn is told, so calls come first
+    # a call is durable before its turn is told: calls are read after events, and come before them
     records += map(call_record, calls)
     for event in events:
         records += event_records(event)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ async def test_a_group_tells_its_text_and_its_debate_has_a_place(tmp_path: Path)
     await scenes.play(store, "nested")
     records, _ = await told(store, "nested")
     layouts = of(records, "layout")
-    assert [layout["path"] for layout in layouts][0] == ""
+    assert layouts[0]["path"] == ""
     assert {layout["path"] for layout in layouts[1:]} == {"panel/0/answer", "panel/1/revise"}
     first = next(e["data"] for e in of(records, "event") if e["kind"] == "spoke" and e["data"]["agent"] == "panel")
     assert "42" in first["text"]
@@ -120,7 +121,7 @@ async def test_a_group_tells_its_text_and_its_debate_has_a_place(tmp_path: Path)
 
 def test_everyone_has_a_place() -> None:
     names = [f"a{i}" for i in range(1000)]
-    made = layout("", names, [(u, v) for u, v in zip(names, names[1:], strict=False)])
+    made = layout("", names, list(pairwise(names)))
     assert len(made["at"]) == 1000
     assert len({tuple(spot) for spot in made["at"]}) == 1000
 
