@@ -2,9 +2,10 @@
 
 python tests/benchmarks/viewer.py [--scenes quick long wide] [--repeat 5] [--json]
 
-`quick` is a debate of 9 turns, `long` one of 2,000 (20 agents, 100 rounds), `wide` one of 1,000 agents over 2 rounds. Each
-is opened in a fresh headless Chromium as `agora view` serves it and as one file, and beside them, as the floor, an empty page.
-`shown` is when the verdict and the table of answers stand on the page; memory is that of scripts after a collection.
+`quick` is a debate of 9 turns, `long` one of 2,000 (20 agents, 100 rounds), `wide` one of 1,000 agents over 2 rounds.
+Each is opened in a fresh headless Chromium as `agora view` serves it and as one file, and beside them, as the floor, an
+empty page. `shown` is when the verdict and the table of answers stand on the page; memory is that of scripts after a
+collection.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ def look(browser: Any, address: str, ready: str | None) -> dict[str, Any]:
         times: dict[str, Any] = page.evaluate(TIMES)
         tools.send("HeapProfiler.collectGarbage")
         heap = page.evaluate("performance.memory.usedJSHeapSize")
+        if address.startswith("file:"):
+            sizes = [Path(address.removeprefix("file://")).stat().st_size]
         return {**times, "bytes": sum(sizes), "heap": heap}
     finally:
         context.close()
