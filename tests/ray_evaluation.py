@@ -23,7 +23,7 @@ from agora.budget import Budget
 from agora.config import load
 from agora.errors import AgoraError
 from agora.evaluate import Dataset, Item, Progress, Ray, Results, evaluate
-from agora.evaluate.cluster import Cluster
+from agora.evaluate.running.cluster import Cluster
 
 
 class Exact:

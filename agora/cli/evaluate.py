@@ -21,7 +21,7 @@ from agora.cli.options import ADDRESS, ENGINE, EVERY, JSON, SET, STORE, WORKERS,
 
 if TYPE_CHECKING:
     from agora.evaluate import Analysis, Dataset, Progress, Results
-    from agora.evaluate.table import Grid
+    from agora.evaluate.report.table import Grid
     from agora.journal import Journal
     from agora.text.debate import Debate
 
@@ -99,7 +99,7 @@ def evaluate(
     if out is not None and out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file.", hint="Give a folder for the report.")
     from agora.evaluate import load as load_data
-    from agora.evaluate.running import check
+    from agora.evaluate.running.evaluating import check
 
     dataset = load_data(data, n=items, seed=seed, mapping=mapping, scorer=scorer)
     debates = _debates(files, settings, _grid(grid), dataset)
@@ -203,7 +203,7 @@ def _announce(debates: Mapping[str, Debate], dataset: Dataset) -> None:
     """What the debates will take, before anything is sent."""
     import anyio
 
-    from agora.evaluate.baselines import asking
+    from agora.evaluate.running.baselines import asking
     from agora.text.forecast import forecast
 
     n, item = len(dataset.items), dataset.items[0]
@@ -263,7 +263,7 @@ class _Watch:
         from rich.table import Table
         from rich.text import Text
 
-        from agora.evaluate.statistics import wilson
+        from agora.evaluate.measures.statistics import wilson
 
         table = Table(box=None, pad_edge=False, title_justify="left")
         for title in ("", "items", "accuracy", "95% interval"):
@@ -285,7 +285,7 @@ class _Watch:
 def _tell(results: Results, dataset: Dataset, out: Path | None, as_json: bool) -> None:
     """Say what came out, and write it."""
     from agora.evaluate import analyse
-    from agora.evaluate.table import grids, headline
+    from agora.evaluate.report.table import grids, headline
 
     analysis = analyse(results)
     written = _write(results, analysis, dataset, out) if out is not None else []
@@ -319,7 +319,7 @@ def _write(results: Results, analysis: Analysis, dataset: Dataset, out: Path) ->
 def _show(tables: Sequence[Grid]) -> None:
     from rich.console import Console
 
-    from agora.evaluate.table import terminal
+    from agora.evaluate.report.table import terminal
 
     console = Console(highlight=False, width=_wide())
     for grid in tables:
@@ -357,8 +357,8 @@ def stored_results(path: Path) -> Results:
 def _compared(a: Path, b: Path, as_json: bool) -> None:
     """Two stored evaluations on the items that both have."""
     from agora.evaluate import against
-    from agora.evaluate.analysis import plain
-    from agora.evaluate.table import against_grids
+    from agora.evaluate.measures.analysis import plain
+    from agora.evaluate.report.table import against_grids
 
     found = [stored_results(path) for path in (a, b)]
     names = (a.name or str(a), b.name or str(b))

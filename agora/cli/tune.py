@@ -16,7 +16,7 @@ from agora.cli import views
 from agora.cli.options import ADDRESS, ENGINE, EVERY, JSON, SET, STORE, WORKERS, budget_of, clock, engine_of, journal_of
 
 if TYPE_CHECKING:
-    from agora.evaluate.metrics import Summary
+    from agora.evaluate.measures.metrics import Summary
     from agora.tune import Progress, Trial, Tuned
 
 SHOWN = 8  # of the best candidates
@@ -113,7 +113,7 @@ def tune(
     except OSError as error:  # what was found is said all the same
         notes, fault = [], error
     if as_json:
-        from agora.evaluate.analysis import plain
+        from agora.evaluate.measures.analysis import plain
 
         told: Any = plain(tuned)
         verdict = None if tuned.held_out is None else tuned.held_out.verdict

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from agora.evaluate.analysis import Analysis, analyse
-from agora.evaluate.baselines import BASELINES
-from agora.evaluate.cluster import Ray
-from agora.evaluate.comparing import Against, against
-from agora.evaluate.data import load
-from agora.evaluate.output import publish
+from agora.evaluate.data.loading import load
+from agora.evaluate.measures.analysis import Analysis, analyse
+from agora.evaluate.measures.comparing import Against, against
+from agora.evaluate.measures.statistics import wilson
 from agora.evaluate.records import Contestant, Dataset, Item, Results, Said, Scored, Scorer
+from agora.evaluate.report.output import publish
 from agora.evaluate.results_io import load as load_results
 from agora.evaluate.results_io import save as save_results
-from agora.evaluate.running import Progress, evaluate, evaluate_async
-from agora.evaluate.statistics import wilson
+from agora.evaluate.running.baselines import BASELINES
+from agora.evaluate.running.cluster import Ray
+from agora.evaluate.running.evaluating import Progress, evaluate, evaluate_async
 
 __all__ = [
     "BASELINES",

@@ -276,8 +276,8 @@ class Results:
         """The report, in a frame of its own: its style is not the notebook's."""
         from html import escape
 
-        from agora.evaluate.analysis import analyse
-        from agora.evaluate.report import report
+        from agora.evaluate.measures.analysis import analyse
+        from agora.evaluate.report.page import report
 
         page = escape(report(self, analyse(self)), quote=True)
         frame = "width:100%;height:40em;border:1px solid #8888"

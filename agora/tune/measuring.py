@@ -13,9 +13,9 @@ import anyio
 from agora import calls
 from agora.budget import Budget
 from agora.errors import AgoraError
-from agora.evaluate.bench import Bench
 from agora.evaluate.records import Item, Scored
-from agora.evaluate.sides import Side
+from agora.evaluate.running.bench import Bench
+from agora.evaluate.running.sides import Side
 from agora.records import Usage
 from agora.text.debate import Debate
 from agora.text.importance import importance

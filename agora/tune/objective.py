@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 
 from agora.errors import InputError
-from agora.evaluate.bench import UNITS
 from agora.evaluate.records import Scored
+from agora.evaluate.running.bench import UNITS
 
 _FORM = re.compile(r"accuracy(?:\s*-\s*(?P<weight>[0-9.]+(?:[eE][-+]?\d+)?)\s*\*\s*(?P<unit>[a-z]+))?")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agora.errors import InputError
-from agora.evaluate.metrics import Comparison, Summary, p_text
-from agora.evaluate.statistics import Interval
+from agora.evaluate.measures.metrics import Comparison, Summary, p_text
+from agora.evaluate.measures.statistics import Interval
 from agora.records import Usage
 
 State = Literal["complete", "stopped early", "skipped", "unfinished"]

@@ -15,13 +15,13 @@ from agora import calls
 from agora.budget import Budget
 from agora.config.answers import value_of
 from agora.errors import BudgetError, InputError
-from agora.evaluate.bench import Bench
-from agora.evaluate.cluster import Ray
-from agora.evaluate.engines import Engine, Local
-from agora.evaluate.metrics import compare, summary
+from agora.evaluate.measures.metrics import compare, summary
+from agora.evaluate.measures.significance import sign_flips
+from agora.evaluate.measures.statistics import bootstrap_mean
 from agora.evaluate.records import Contestant, Dataset, Item
-from agora.evaluate.significance import sign_flips
-from agora.evaluate.statistics import bootstrap_mean
+from agora.evaluate.running.bench import Bench
+from agora.evaluate.running.cluster import Ray
+from agora.evaluate.running.engines import Engine, Local
 from agora.journal import Journal
 from agora.tune.measuring import Candidate, Measure
 from agora.tune.objective import Objective

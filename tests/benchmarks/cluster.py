@@ -50,8 +50,9 @@ def _workers() -> list[int]:
 def measure(kind: str, workers: int, n: int, latency: float) -> dict[str, float]:
     """Items per second, and peak memory in MB of this process and of its largest worker; 0 workers are none."""
     from agora.config import load
-    from agora.evaluate import Progress, Ray, cluster, evaluate
+    from agora.evaluate import Progress, Ray, evaluate
     from agora.evaluate import load as data
+    from agora.evaluate.running import cluster
 
     logging.disable()
     told: dict[str, float] = {"worker": 0.0}

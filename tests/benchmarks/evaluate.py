@@ -24,7 +24,7 @@ import anyio
 from agora import Agent, Debate, Journal, Message, Moderator, Reply, Settings
 from agora.answers import Number
 from agora.evaluate import Dataset, Item, analyse, evaluate_async
-from agora.evaluate.scorers import scorer_of
+from agora.evaluate.scorers.naming import scorer_of
 from agora.records import Usage
 from agora.text.stop import rounds
 

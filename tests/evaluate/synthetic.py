@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping
 
-from agora.evaluate.metrics import best_single
+from agora.evaluate.measures.metrics import best_single
 from agora.evaluate.records import Contestant, Results, Role, Said, Scored
 from agora.records import Usage
 

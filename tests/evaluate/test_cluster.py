@@ -25,7 +25,8 @@ from agora import Debate, Journal, ScriptedModel, StoreError, calls, store
 from agora.budget import Budget
 from agora.config import load
 from agora.errors import AgoraError, BudgetError, InputError, MissingError, QuorumError, ServerError
-from agora.evaluate import Progress, Ray, Results, cluster, evaluate, evaluate_async
+from agora.evaluate import Progress, Ray, Results, evaluate, evaluate_async
+from agora.evaluate.running import cluster
 from agora.models import limits
 from agora.records import Reply, Usage
 
@@ -380,7 +381,7 @@ def test_where_it_cannot_be(file: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_what_is_wrong_with_a_worker_is_told(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agora.evaluate.worker.versions", lambda: {"agora-debate": "0.0.1"})
+    monkeypatch.setattr("agora.evaluate.running.worker.versions", lambda: {"agora-debate": "0.0.1"})
     with pytest.raises(InputError, match=r"a worker on .*: it has agora 0\.0\.1"):
         run(file)
     monkeypatch.undo()

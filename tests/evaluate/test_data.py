@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from agora.answers import Choice, Number
 from agora.errors import ConfigError, InputError, MissingError
-from agora.evaluate.data import load
-from agora.evaluate.mapping import mapping_of, names
+from agora.evaluate.data.loading import load
+from agora.evaluate.data.mapping import mapping_of, names
 from agora.evaluate.records import Dataset
 from agora.text.debate import MAX_QUESTION
 

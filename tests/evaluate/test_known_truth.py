@@ -9,7 +9,7 @@ import pytest
 from crowd import Mind, Voice, debate, herd, items, wise
 
 from agora.evaluate import Contestant, Results, analyse, evaluate
-from agora.evaluate.metrics import Comparison, summary
+from agora.evaluate.measures.metrics import Comparison, summary
 
 N = 150
 

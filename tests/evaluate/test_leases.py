@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from agora.budget import Budget, Meter
 from agora.errors import BudgetError, StoreError
-from agora.evaluate.leases import Account, Lease, Lender
-from agora.evaluate.worker import Mailbox, Wire
+from agora.evaluate.running.leases import Account, Lease, Lender
+from agora.evaluate.running.worker import Mailbox, Wire
 from agora.records import Usage
 
 

@@ -6,7 +6,7 @@ from crowd import Voice, debate, herd, items, wise
 
 from agora import Agent, Debate, Moderator
 from agora.evaluate import analyse, evaluate
-from agora.evaluate.report import report
+from agora.evaluate.report.page import report
 from agora.evaluate.results_io import from_json, to_json
 from agora.text.protocol import Protocol, Schedule
 from agora.text.stop import rounds

@@ -10,12 +10,12 @@ import pytest
 from synthetic import results
 
 from agora.errors import InputError
-from agora.evaluate import agents, dynamics
-from agora.evaluate.analysis import analyse
-from agora.evaluate.debated import Ending, debated, endings, flags, turned
-from agora.evaluate.metrics import best_single, compare, summary
+from agora.evaluate.measures import agents, dynamics
+from agora.evaluate.measures.analysis import analyse
+from agora.evaluate.measures.debated import Ending, debated, endings, flags, turned
+from agora.evaluate.measures.metrics import best_single, compare, summary
+from agora.evaluate.measures.significance import detectable, items_needed
 from agora.evaluate.records import Contestant, Results, Role, Said, Scored, Status
-from agora.evaluate.significance import detectable, items_needed
 from agora.records import Usage
 
 WHY: dict[str, Status] = {"?": "unparsed", "-": "abstained", "!": "absent"}

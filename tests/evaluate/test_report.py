@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from rich.console import Console
 from synthetic import AGENTS, results
 
-from agora.evaluate.analysis import Analysis, analyse
-from agora.evaluate.charts import ticks
-from agora.evaluate.comparing import against
-from agora.evaluate.output import publish
+from agora.evaluate.measures.analysis import Analysis, analyse
+from agora.evaluate.measures.comparing import against
 from agora.evaluate.records import Contestant, Results, Said, Scored
-from agora.evaluate.report import report
+from agora.evaluate.report.charts import ticks
+from agora.evaluate.report.output import publish
+from agora.evaluate.report.page import report
+from agora.evaluate.report.table import against_grids, grids, headline, markdown, money, signed, terminal
 from agora.evaluate.results_io import load
-from agora.evaluate.table import against_grids, grids, headline, markdown, money, signed, terminal
 from agora.lettering import columns
 from agora.records import Usage
 

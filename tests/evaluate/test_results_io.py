@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from synthetic import results
 
 from agora.errors import InputError, MissingError
-from agora.evaluate.comparing import against
+from agora.evaluate.measures.comparing import against
 from agora.evaluate.records import Contestant, Results, Said, Scored
 from agora.evaluate.results_io import from_json, load, rows, save, to_json
 from agora.records import Usage

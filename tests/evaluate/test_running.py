@@ -19,8 +19,8 @@ from agora.answers import Choice
 from agora.budget import Budget
 from agora.errors import AgoraError, BudgetError, InputError
 from agora.evaluate import Dataset, Item, Results, evaluate
-from agora.evaluate.bench import Sample, matched
-from agora.evaluate.scoring import stop_kind
+from agora.evaluate.running.bench import Sample, matched
+from agora.evaluate.running.scoring import stop_kind
 from agora.records import Turn, Usage
 from agora.text.stop import rounds
 

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from agora.answers import AnswerType, Choice, Json, Number, Text, YesNo, extract
 from agora.errors import InputError, MalformedError, MissingError
-from agora.evaluate import equivalence, judged
-from agora.evaluate.equivalence import Math
-from agora.evaluate.known import AsSet, Exact, Function, Numeric, token_f1
-from agora.evaluate.latex import Latex, alike, number, plain
-from agora.evaluate.plural import closeness
 from agora.evaluate.records import Item, Scorer
-from agora.evaluate.scorers import SCORERS, scorer_of
+from agora.evaluate.scorers import equivalence, judged
+from agora.evaluate.scorers.equivalence import Math
+from agora.evaluate.scorers.known import AsSet, Exact, Function, Numeric, token_f1
+from agora.evaluate.scorers.latex import Latex, alike, number, plain
+from agora.evaluate.scorers.naming import SCORERS, scorer_of
+from agora.evaluate.scorers.plural import closeness
 from agora.models.scripted import ScriptedModel
 from agora.records import Message, Reply
 

@@ -15,9 +15,9 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from agora.errors import InputError
-from agora.evaluate.calibration import auroc, calibration, ece, equal_mass
-from agora.evaluate.significance import detectable, holm, items_needed, mcnemar, sign_flips
-from agora.evaluate.statistics import (
+from agora.evaluate.measures.calibration import auroc, calibration, ece, equal_mass
+from agora.evaluate.measures.significance import detectable, holm, items_needed, mcnemar, sign_flips
+from agora.evaluate.measures.statistics import (
     Interval,
     bootstrap_mean,
     clustered_rate,

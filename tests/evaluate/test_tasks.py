@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agora.errors import InputError
-from agora.evaluate.known import read_truth
-from agora.evaluate.tasks import TASKS, generated
-from agora.evaluate.tasks import knights as puzzles
+from agora.evaluate.data.tasks import TASKS, generated
+from agora.evaluate.data.tasks import knights as puzzles
+from agora.evaluate.scorers.known import read_truth
 from agora.models.pocket.problems import is_test, work
 
 pytestmark = pytest.mark.anyio

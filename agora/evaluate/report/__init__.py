@@ -1,0 +1,1 @@
+"""An evaluation to be read: tables, charts, a page, a folder."""

@@ -1,0 +1,1 @@
+"""Runs contestants on items: here or on a cluster, recorded, budgeted, scored."""

@@ -1,0 +1,1 @@
+"""How right an answer is: known answers, judged ones, mathematics, several views."""
