@@ -30,9 +30,9 @@ export function Entry({ turn, votes, phase, open, onOpen, at, stop, inner, onInn
             : turn.answers ? <Chip answer={turn.answer} why={turn.why} marks={votes.marks} />
             : <span class="soft cut"><bdi>{phase ? (turn.text?.slice(0, 60) ?? "spoke") : turn.phase}</bdi></span>}
           {sure !== null && (
-            <span class="sure" aria-label={`${Math.round(sure * 100)} percent sure`}>
+            <span class="sure">
               <span class="bar" aria-hidden="true"><span style={{ width: `${Math.max(0, Math.min(100, sure * 100))}%` }} /></span>
-              <span aria-hidden="true">{Math.round(sure * 100)}</span>
+              {Math.round(sure * 100)}<span class="vh"> percent sure</span>
             </span>
           )}
         </span>

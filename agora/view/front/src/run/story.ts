@@ -63,6 +63,7 @@ export class Story {
   private layouts = new Map<string, LayoutRecord>();
   private edges = new Map<EventRecord, [number, number][]>();
   private readonly known = new Set<number>();
+  private readonly counted = new Set<number>(); // ids of calls
   private readonly kept = new Map<number, Story>(); // how it stood after so many events
   private readonly touched = new Set<string>(); // paths of debates that are not as they were last shown
   private shown: Story | null = null;
@@ -152,6 +153,8 @@ export class Story {
   }
 
   private addCall(call: CallRecord): void {
+    if (this.counted.has(call.id)) return;
+    this.counted.add(call.id);
     this.calls.push(call);
     const before = this.byPath.get(call.path);
     if (before === undefined || before.text === null || call.text !== null) this.byPath.set(call.path, call);
