@@ -2,6 +2,7 @@
 
 import type { VNode } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { Short } from "../text";
 import { Chip } from "./chip";
 import { Dots, type Reading } from "./dots";
 import { described, draw, linesOf, paths, type Line, type Picture } from "./geometry";
@@ -111,14 +112,15 @@ export function Graph({ debate, votes, selected, onSelect, readings, strong }: P
       <figcaption>
         <h2>Who reads whom</h2>
         <span class="soft">{text}</span>
-        {(picture.scale < 0.9 || zoom > 1) && (
-          <span class="zoom">
-            <button type="button" aria-label="Smaller" disabled={zoom === 1} onClick={() => scaled(1 / 1.6)}>−</button>
-            <button type="button" aria-label="Larger" onClick={() => scaled(1.6)}>+</button>
-            {zoom > 1 && <button type="button" onClick={() => scaled(0)}>Fit</button>}
-          </span>
-        )}
       </figcaption>
+      <div class="frame">
+      {(picture.scale < 0.7 || zoom > 1) && (
+        <span class="zoom">
+          <button type="button" aria-label="Smaller" disabled={zoom === 1} onClick={() => scaled(1 / 1.6)}>−</button>
+          <button type="button" aria-label="Larger" onClick={() => scaled(1.6)}>+</button>
+          {zoom > 1 && <button type="button" onClick={() => scaled(0)}>Fit</button>}
+        </span>
+      )}
       <div class="plane" ref={box} tabIndex={zoom > 1 ? 0 : undefined} role={zoom > 1 ? "region" : undefined} aria-label={zoom > 1 ? "The graph, enlarged" : undefined}>
         <svg
           width={picture.width} height={picture.height} viewBox={`0 0 ${picture.width.toFixed(0)} ${picture.height.toFixed(0)}`}
@@ -142,6 +144,7 @@ export function Graph({ debate, votes, selected, onSelect, readings, strong }: P
           </g>
         </svg>
       </div>
+      </div>
       <p class="about">
         {shown === null || touching === null
           ? <span class="soft">Choose an agent to see whom it reads. A ring: it speaks. Dashed: absent.</span>
@@ -158,6 +161,12 @@ function Name({ i, agents, picture }: { i: number; agents: readonly string[]; pi
   const text = agents[i] ?? "", short = text.length > 30 ? `${text.slice(0, 29)}…` : text;
   const anchor = placed?.anchor ?? (x < 90 ? "start" : x > picture.width - 90 ? "end" : "middle");
   return <text class="strong" x={placed?.x ?? x} y={placed?.y ?? (y < 30 ? y + picture.r + 16 : y - picture.r - 7)} text-anchor={anchor}>{placed?.text ?? short}</text>;
+}
+
+// Where agents stand too close to be circles: a stroke away from the middle.
+function outward({ width, height }: Picture, x: number, y: number): string {
+  const dx = x - width / 2, dy = y - height / 2, long = Math.hypot(dx, dy) || 1;
+  return `M0 0L${((dx / long) * 9).toFixed(1)} ${((dy / long) * 9).toFixed(1)}`;
 }
 
 // Each agent; what has not changed is the same node, which is not looked at again.
@@ -185,7 +194,7 @@ function useNodes(debate: Debate, votes: Votes, picture: Picture, speaking: Set<
         aria-label={`${agent}: ${said.slice(0, 80)}${absent ? ", absent" : ""}${speaks ? ", speaks" : ""}; reads ${reads}`}
       >
         {speaks && <circle class="ring" r={r + Math.max(2.5, r * 0.36)} />}
-        <circle class="body" r={r} />
+        {r >= 2.5 ? <circle class="body" r={r} /> : <path class="tick" d={outward(picture, x, y)} />}
         {r >= 6.5 && mark !== undefined && <text y={r * 0.36} font-size={r * (mark.sign.length > 1 ? 0.85 : 1.1)} text-anchor="middle">{mark.sign}</text>}
         {r < 12 && <circle class="reach" r={Math.max(r, Math.min(12, r + 5))} />}
       </g>
@@ -203,10 +212,10 @@ function About({ agent, votes, reads, readBy }: { agent: string; votes: Votes; r
   });
   return (
     <>
-      <b><bdi>{agent}</bdi></b>{" "}
+      <b><Short text={agent} most={80} /></b>{" "}
       {held.slice(-4).map(({ round, answer, why }) => <span class="held" key={round}><span class="soft">round {round}</span> <Chip answer={answer} why={why} marks={votes.marks} /></span>)}
       <span class="soft">
-        {reads.length > 0 ? `reads ${list(reads, 4)}` : "reads nobody"}; {readBy.length > 0 ? `read by ${list(readBy, 4)}` : "read by nobody"}
+        <bdi>{reads.length > 0 ? `reads ${list(reads, 4)}` : "reads nobody"}</bdi>; <bdi>{readBy.length > 0 ? `read by ${list(readBy, 4)}` : "read by nobody"}</bdi>
       </span>
     </>
   );

@@ -3,7 +3,7 @@
 import { useEffect, useState } from "preact/hooks";
 import type { RunRecord } from "../records";
 import { ask } from "../source";
-import { Said } from "../text";
+import { Plain, Short } from "../text";
 import { Chip } from "./chip";
 import type { Debate } from "./story";
 import { list, words, type Votes } from "./votes";
@@ -24,7 +24,7 @@ export function Title({ run }: { run: RunRecord }) {
   const question = run.question;
   return (
     <h1 class={question !== null && question.length > 160 ? "long" : undefined}>
-      {question === null ? <span class="soft">{run.name || "A run"}: its content is not kept</span> : question.trim() === "" ? <span class="soft">(no question)</span> : <Said text={question} most={1_200} />}
+      {question === null ? <span class="soft">{run.name || "A run"}: its content is not kept</span> : question.trim() === "" ? <span class="soft">(no question)</span> : <bdi><Plain text={question} /></bdi>}
     </h1>
   );
 }
@@ -54,7 +54,7 @@ export function Status(props: { run: RunRecord; debate: Debate | null; id: strin
     <div class="status">
       <p>
         <b class={running ? "going" : run.status === "done" ? undefined : "ended"}>{ENDED[run.status]}</b>
-        {told !== "" && <Said text={told} most={400} />}
+        {told !== "" && <Short text={told} most={400} />}
         {running && speakers.length > 0 && <>, <bdi>{list(speakers, 4)}</bdi> {speakers.length === 1 ? "speaks" : "speak"}</>}
         <span class="soft">
           {" · "}{running ? <Elapsed since={run.created} /> : duration(run.usage.seconds > 0 ? Math.max(run.updated - run.created, 0) : run.updated - run.created)}
@@ -85,12 +85,12 @@ function Elapsed({ since }: { since: number }) {
 }
 
 // The verdict, first and large; while there is none, how the votes stand.
-export function Decision({ debate, votes }: { debate: Debate; votes: Votes }) {
+export function Decision({ debate, votes, going }: { debate: Debate; votes: Votes; going: boolean }) {
   const { verdict } = debate;
   if (verdict === null) {
     const last = votes.columns.findLast((column) => column.votes.size > 0 || column.none > 0 || column.absent > 0);
     if (last === undefined) return null;
-    return <p class="verdict open"><span class="soft">Round {last.round}, so far:</span> <bdi>{words(last)}</bdi></p>;
+    return <p class="verdict open"><span class="soft">Round {last.round}{going ? ", so far" : ""}:</span> <Short text={words(last)} most={300} /></p>;
   }
   const total = Object.values(verdict.support).reduce((sum, weight) => sum + Math.max(0, weight), 0);
   const share = verdict.answer === null ? null : (verdict.confidence ?? (total > 0 ? (verdict.support[verdict.answer] ?? 0) / total : null));
@@ -100,11 +100,11 @@ export function Decision({ debate, votes }: { debate: Debate; votes: Votes }) {
       <p class={`verdict ${size}`}>
         {verdict.answer === null
           ? <strong>No answer</strong>
-          : size === "long" ? <Said text={verdict.answer} most={600} /> : <strong><Chip answer={verdict.answer} why={null} marks={votes.marks} /></strong>}
+          : size === "long" ? <bdi><Plain text={verdict.answer} /></bdi> : <strong><Chip answer={verdict.answer} why={null} marks={votes.marks} /></strong>}
         {share !== null && <span class="share">{Math.round(share * 100)}%<span class="soft"> of the weight</span></span>}
       </p>
-      <p class="why"><Said text={verdict.reason} most={400} />{verdict.initial !== verdict.answer && (
-        <span class="soft"> · the first vote was {verdict.initial === null ? "no answer" : <bdi>{verdict.initial.slice(0, 60)}</bdi>}</span>
+      <p class="why"><Short text={verdict.reason} most={400} />{verdict.initial !== verdict.answer && (
+        <span class="soft"> · the first vote {verdict.initial === null ? "gave no answer" : "was "}{verdict.initial !== null && <Short text={verdict.initial} most={60} />}</span>
       )}{verdict.dissent.length > 0 && <span class="soft"> · {verdict.dissent.length} {verdict.dissent.length === 1 ? "dissents" : "dissent"}</span>}</p>
     </div>
   );

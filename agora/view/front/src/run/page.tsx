@@ -3,6 +3,7 @@
 import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { Seats } from "../seat";
 import type { Source } from "../source";
+import { Short } from "../text";
 import { keep, NOTHING, read, type Opened } from "./address";
 import { Calls } from "./calls";
 import { Costs } from "./costs";
@@ -59,7 +60,7 @@ function Bare({ story, id, again, error }: { story: Story; id: string | undefine
     <>
       <header>
         <Title run={run} />
-        {run.answer !== null && <p class="verdict middling"><strong><bdi>{run.answer.slice(0, 400)}</bdi></strong></p>}
+        {run.answer !== null && <p class="verdict middling"><strong><Short text={run.answer} most={400} /></strong></p>}
         <Status run={run} debate={null} id={id} onAgain={again} />
         {error !== null && <p role="alert" class="ended">{error}</p>}
       </header>
@@ -93,6 +94,7 @@ function Told({ story, whole, newest, at, setAt, opened, open, following, again,
   const votes = useMemo(() => (debate === newest ? all : votesOf(debate, all.marks)), [debate, all]);
   const { readings, strong } = useReading(shown, newest, debate, at !== null || following);
   const inner = useMemo(() => within(shown, debate.path), [shown.debates.size, debate.path]);
+  const going = at !== null || run.status === "running";
   const onOpen = useCallback((turn: string) => open({ turn }), []);
   const onClose = useCallback(() => open({ turn: null }), []);
   const onSelect = useCallback((agent: string | null) => open({ agent }), []);
@@ -104,11 +106,11 @@ function Told({ story, whole, newest, at, setAt, opened, open, following, again,
       <div class="told">
         <header>
           <Title run={run} />
-          {debate.path === "" && <Decision debate={debate} votes={votes} />}
+          {debate.path === "" && <Decision debate={debate} votes={votes} going={going} />}
           <Status run={run} debate={at === null ? debate : null} id={id} onAgain={again} />
           {error !== null && <p role="alert" class="ended">{error}</p>}
           <Within story={story} debate={debate} onInner={onInner} />
-          {debate.path !== "" && <Decision debate={debate} votes={votes} />}
+          {debate.path !== "" && <Decision debate={debate} votes={votes} going={going} />}
         </header>
         <Announcer debate={debate} votes={votes} />
         <Replay events={story.events} path={debate.path} at={at} live={following} onMove={setAt} />

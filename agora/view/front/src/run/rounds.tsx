@@ -1,13 +1,14 @@
 // The table of who said what when: agents as rows, rounds as columns; only what can be seen of it is there.
 
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { Short } from "../text";
 import { Entry } from "./entry";
 import { Shares } from "./shares";
 import { placeOf, type Debate, type Turn } from "./story";
 import { words, type Column, type Votes } from "./votes";
 import "./rounds.css";
 
-const HEAD = 34, ROW = 45, COLUMN = 148, WIDEST = 230; // pixels
+const HEAD = 34, ROW = 45, COLUMN = 130, WIDEST = 230; // pixels
 const CHUNK = 8; // rows that come and go together, so that not every pixel draws anew
 
 interface Props {
@@ -61,7 +62,8 @@ function Grid({ debate, votes, inner, selected, open, onOpen, onSelect, onInner,
   const [active, setActive] = useState<At>([0, 0, 0]);
   const wanted = useRef(false); // the active cell is to have the focus when it is there
   const { columns } = votes, row = ROW * votes.entries + 1;
-  const names = view.wide < 520 ? 92 : 132;
+  const longest = useMemo(() => debate.agents.reduce((most, agent) => Math.max(most, agent.length), 5), [debate.agents]);
+  const names = Math.min(view.wide < 520 ? 92 : 140, Math.max(78, longest * 8.6 + 18));
   const column = Math.max(COLUMN, Math.min(WIDEST, Math.floor((view.wide - names - 2) / columns.length)));
 
   useLayoutEffect(() => {
@@ -177,7 +179,7 @@ function Grid({ debate, votes, inner, selected, open, onOpen, onSelect, onInner,
             return (
               <tr key={agent} aria-rowindex={r + 2} class={agent === selected ? "chosen" : undefined} style={{ height: `${row}px` }}>
                 <th scope="row" aria-colindex={1}>
-                  <button type="button" tabIndex={-1} aria-pressed={agent === selected} onClick={() => onSelect(agent === selected ? null : agent)} title={agent}><bdi>{agent}</bdi></button>
+                  <button type="button" tabIndex={-1} aria-pressed={agent === selected} onClick={() => onSelect(agent === selected ? null : agent)} title={agent}><Short text={agent} most={60} /></button>
                 </th>
                 {before > 0 && <td aria-hidden="true" />}
                 {shown.map((one, k) => {
@@ -193,7 +195,7 @@ function Grid({ debate, votes, inner, selected, open, onOpen, onSelect, onInner,
                           inner={inner.get(placeOf(debate.path, turn.agent, turn.round, turn.phase)) ?? null} onInner={onInner}
                         />
                       ))}
-                      {speaks !== null && <span class="now"><span class="soft">{turns.length > 0 || one.phases.length > 1 ? `${speaks.phase}: ` : ""}</span>{speaks.waits !== null ? "waits" : speaks.wrote === "" ? "speaks" : <bdi>{speaks.wrote.slice(-60)}</bdi>}</span>}
+                      {speaks !== null && <span class="now"><span class="soft">{turns.length > 0 || one.phases.length > 1 ? `${speaks.phase}: ` : ""}</span>{speaks.waits !== null ? "waits" : speaks.wrote === "" ? "speaks" : <Short text={speaks.wrote.slice(-40)} most={40} />}</span>}
                     </td>
                   );
                 })}

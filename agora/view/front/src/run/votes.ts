@@ -69,7 +69,7 @@ export function votesOf(debate: Debate, marks?: Marks): Votes {
     }
     now.set(agent, { turn: before, absent });
   }
-  marks ??= marksOf([...debate.turns.map((turn) => turn.answer), debate.verdict?.answer ?? null]);
+  marks ??= marksOf([...debate.turns.map((turn) => turn.answer), ...Object.keys(debate.verdict?.support ?? {}), debate.verdict?.answer ?? null]);
   return { columns, said, finals, changes, now, marks, entries };
 }
 
