@@ -42,24 +42,39 @@ export interface Debate {
 }
 
 export const keyOf = (agent: string, round: number, phase: string): string => JSON.stringify([agent, round, phase]);
-const placeOf = (path: string, agent: string, round: number, phase: string): string =>
+export const placeOf = (path: string, agent: string, round: number, phase: string): string =>
   `${path === "" ? "" : `${path}/`}${agent}/${round}/${phase}`;
 
-// All that has been told of a run. `add` takes more of it; `until` tells the story up to one of its events again.
+const STEP = 256; // events from one place that `until` keeps to the next
+const fresh = (debate: Debate): Debate => ({
+  ...debate, turns: [...debate.turns], byKey: new Map(debate.byKey), rounds: [...debate.rounds],
+  speaking: new Map([...debate.speaking].map(([key, speaking]) => [key, { ...speaking }])),
+});
+
+// All that has been told of a run. `add` takes more of it; `snapshot` is for who shows it; `until` tells the story up to
+// one of its events again.
 export class Story {
   run: RunRecord | null = null;
-  readonly debates = new Map<string, Debate>();
-  readonly calls: CallRecord[] = [];
-  readonly seats = new Map<string, SeatRecord>();
-  readonly events: EventRecord[] = [];
-  private readonly byPath = new Map<string, CallRecord>();
-  private readonly layouts = new Map<string, LayoutRecord>();
+  debates = new Map<string, Debate>();
+  calls: CallRecord[] = [];
+  seats = new Map<string, SeatRecord>();
+  events: EventRecord[] = [];
+  private byPath = new Map<string, CallRecord>(); // these three are shared with what `until` tells
+  private layouts = new Map<string, LayoutRecord>();
+  private edges = new Map<EventRecord, [number, number][]>();
   private readonly known = new Set<number>();
+  private readonly counted = new Set<number>(); // ids of calls
+  private readonly kept = new Map<number, Story>(); // how it stood after so many events
+  private readonly touched = new Set<string>(); // paths of debates that are not as they were last shown
+  private shown: Story | null = null;
 
   add(records: readonly AnyRecord[]): this {
     for (const record of records) {
       switch (record.type) {
-        case "run": this.run = record; break;
+        case "run":
+          if (this.run?.status !== record.status) for (const path of this.debates.keys()) this.touched.add(path);
+          this.run = record;
+          break;
         case "call": this.addCall(record); break;
         case "layout": this.addLayout(record); break;
         case "seat":
@@ -69,6 +84,7 @@ export class Story {
         case "wrote": {
           const speaking = this.debates.get(record.path)?.speaking.get(keyOf(record.agent, record.round, record.phase));
           if (speaking !== undefined) {
+            this.touched.add(record.path);
             speaking.wrote = record.first ? record.text : (speaking.wrote + record.text).slice(-20_000);
             speaking.waits = null;
           }
@@ -84,12 +100,52 @@ export class Story {
     return this;
   }
 
+  // How it stands now. What is shown never changes in place: a debate is the same object only while it stays as it was.
+  snapshot(): Story {
+    const before = this.shown, now = this.beside();
+    const still = this.run !== null && this.run.status !== "running"; // who was speaking then no longer is
+    for (const [path, debate] of this.debates) {
+      const same = this.touched.has(path) ? undefined : before?.debates.get(path);
+      now.debates.set(path, same ?? (still ? { ...fresh(debate), speaking: new Map() } : fresh(debate)));
+    }
+    this.touched.clear();
+    now.calls = before?.calls.length === this.calls.length ? before.calls : [...this.calls];
+    now.seats = new Map(this.seats);
+    now.events = before?.events.length === this.events.length ? before.events : [...this.events];
+    return (this.shown = now);
+  }
+
+  // How it stood after so many events. It is told on from the nearest place that is kept, so that back is as cheap as on.
   until(count: number): Story {
-    const earlier = new Story();
-    earlier.run = this.run;
-    for (const call of this.calls) earlier.addCall(call);
-    for (const layout of this.layouts.values()) earlier.addLayout(layout);
-    return earlier.add(this.events.slice(0, count));
+    const end = Math.max(0, Math.min(count, this.events.length));
+    let from = end - (end % STEP);
+    while (from > 0 && !this.kept.has(from)) from -= STEP;
+    let told = this.twin(this.kept.get(from));
+    for (let k = from; k < end; k++) {
+      if (k > from && k % STEP === 0) {
+        this.kept.set(k, told);
+        told = this.twin(told);
+      }
+      told.apply(this.events[k]!);
+    }
+    told.events = this.events.slice(0, end);
+    const at = end === this.events.length ? Infinity : (this.events[end - 1]?.at ?? -Infinity);
+    // a call ends just before its turn is told, by another clock
+    told.calls = this.calls.filter((call) => call.begun + call.seconds <= at + 0.05);
+    if (at === Infinity && this.run?.status !== "running") for (const debate of told.debates.values()) debate.speaking.clear();
+    return told;
+  }
+
+  private beside(): Story {
+    const made = new Story();
+    [made.run, made.byPath, made.layouts, made.edges] = [this.run, this.byPath, this.layouts, this.edges];
+    return made;
+  }
+
+  private twin(of: Story | undefined): Story {
+    const made = this.beside();
+    for (const [path, debate] of of?.debates ?? []) made.debates.set(path, fresh(debate));
+    return made;
   }
 
   get main(): Debate | null {
@@ -97,6 +153,8 @@ export class Story {
   }
 
   private addCall(call: CallRecord): void {
+    if (this.counted.has(call.id)) return;
+    this.counted.add(call.id);
     this.calls.push(call);
     const before = this.byPath.get(call.path);
     if (before === undefined || before.text === null || call.text !== null) this.byPath.set(call.path, call);
@@ -105,16 +163,23 @@ export class Story {
   private addLayout(layout: LayoutRecord): void {
     this.layouts.set(layout.path, layout);
     const debate = this.debates.get(layout.path);
-    if (debate !== undefined) debate.layout = layout;
+    if (debate === undefined) return;
+    debate.layout = layout;
+    this.touched.add(layout.path);
   }
 
   private apply(event: EventRecord): void {
+    this.touched.add(event.path);
     if (event.kind === "started") {
-      const order = new Map(event.data.agents.map((name, i) => [name, i]));
-      const edges = (event.data.edges ?? []).flatMap(([u, v]): [number, number][] => {
-        const read = order.get(u), reader = order.get(v);
-        return read === undefined || reader === undefined ? [] : [[read, reader]];
-      });
+      let edges = this.edges.get(event);
+      if (edges === undefined) {
+        const order = new Map(event.data.agents.map((name, i) => [name, i]));
+        edges = (event.data.edges ?? []).flatMap(([u, v]): [number, number][] => {
+          const read = order.get(u), reader = order.get(v);
+          return read === undefined || reader === undefined ? [] : [[read, reader]];
+        });
+        this.edges.set(event, edges);
+      }
       const before = this.debates.get(event.path); // a resumed run begins again
       this.debates.set(event.path, {
         path: event.path, question: event.data.question ?? "", agents: event.data.agents, edges,
@@ -154,10 +219,11 @@ export class Story {
     const call = this.byPath.get(placeOf(debate.path, said.agent, said.round, said.phase)) ?? null;
     const told = said.text !== undefined;
     const before = debate.byKey.get(key);
+    let reads: string[] | undefined; // a thousand agents that read each other: only of turns that are looked at
     const turn: Turn = {
       key, n: before?.n ?? debate.turns.length, agent: said.agent, round: said.round, phase: said.phase,
       answer: said.answer ?? null, why: said.why_none ?? null, answers: said.answer !== undefined,
-      confidence: said.confidence ?? null, reads: said.reads.map((k) => keyOf(...k)),
+      confidence: said.confidence ?? null, get reads() { return (reads ??= said.reads.map((k) => keyOf(...k))); },
       text: said.text ?? call?.text ?? null, chars: said.chars ?? call?.chars ?? 0, error: said.error ?? null,
       kept: told && call === null && began === null, began, at, call,
     };
