@@ -5,7 +5,7 @@ import { test } from "node:test";
 import type { AnyRecord, Key } from "../src/records";
 import { names, percent, seconds, usd } from "../src/run/say";
 import { keyOf, Story } from "../src/run/story";
-import { asides, changesIn, groupsOf, marksIn, movesOf, readersOf, retriesOf, standing } from "../src/run/turns";
+import { asides, changesIn, groupsOf, marksIn, movesOf, readersOf, retriesOf, standing, votesOf } from "../src/run/turns";
 
 let id = 0;
 const event = (at: number, kind: string, data: object): AnyRecord => ({ type: "event", id: ++id, at, kind, path: "", data }) as AnyRecord;
@@ -35,8 +35,8 @@ test("who changed, and those who did the same together", () => {
   assert.deepEqual([...changesIn(debate)].map(([key, changed]) => [key, changed.before]), [
     [keyOf("cy", 1, "revise"), "9"], [keyOf("bob", 1, "revise"), "9"], [keyOf("ann", 1, "revise"), "7"]]);
   assert.deepEqual(movesOf(debate), [
-    { round: 1, before: "9", after: "7", read: ["ann"], agents: ["cy", "bob"] },
-    { round: 1, before: "7", after: null, read: [], agents: ["ann"] }]);
+    { round: 1, after: "7", read: ["ann"], from: [{ before: "9", agents: ["cy", "bob"] }] },
+    { round: 1, after: null, read: [], from: [{ before: "7", agents: ["ann"] }] }]);
 });
 
 test("an absent voice is no change, and stands where it stood", () => {
@@ -44,6 +44,14 @@ test("an absent voice is no change, and stands where it stood", () => {
   assert.equal(changesIn(story.main!).size, 3);
   assert.equal(standing(story.main!).get("cy")?.answer, "7");
   assert.equal(standing(story.main!, 0).get("cy")?.answer, "9");
+});
+
+test("votes at first, at last, and what a verdict weighs", () => {
+  const story = told();
+  const short = () => votesOf(story.main!).map((v) => [v.answer, v.first, v.last, v.weight, v.agents.join()]);
+  assert.deepEqual(short(), [["7", 1, 2, 2, "bob,cy"], ["9", 2, 0, 0, ""], [null, 0, 1, 0, "ann"]]);
+  story.add([event(12, "decided", { answer: "5", support: { 5: 2.5, 7: 0.5 }, changes: [] })]);
+  assert.deepEqual(short().map((v) => v.slice(0, 4)), [["5", 0, 0, 2.5], ["7", 1, 2, 0.5], ["9", 2, 0, 0], [null, 0, 1, 0]]);
 });
 
 test("groups are in order, the moderator last in its round; calls of a debate inside are not its own", () => {

@@ -109,9 +109,9 @@ export function readersOf(debate: Debate, turn: Turn): Turn[] {
   return debate.turns.filter((other) => other.round >= turn.round && other !== turn && other.reads.includes(key));
 }
 
-export interface Moved { round: number; before: string | null; after: string | null; read: string[]; agents: string[] }
+export interface Moved { round: number; after: string | null; read: string[]; from: { before: string | null; agents: string[] }[] }
 
-// Who changed after reading whom, those who did the same together. What is not decided yet is read from the turns.
+// Who changed after reading whom, those who went the same way together. Before a verdict it is read from the turns.
 export function movesOf(debate: Debate): Moved[] {
   const changes = debate.verdict?.changes ?? [...changesIn(debate)].map(([key, { before }]) => {
     const turn = debate.byKey.get(key)!;
@@ -123,10 +123,34 @@ export function movesOf(debate: Debate): Moved[] {
   });
   const groups = new Map<string, Moved>();
   for (const { agent, round, before, after, read } of changes) {
-    const key = JSON.stringify([round, before, after, [...read].sort()]);
-    const group = groups.get(key);
-    if (group === undefined) groups.set(key, { round, before, after, read, agents: [agent] });
-    else group.agents.push(agent);
+    const key = JSON.stringify([round, after, [...read].sort()]);
+    let group = groups.get(key);
+    if (group === undefined) groups.set(key, (group = { round, after, read, from: [] }));
+    const same = group.from.find((one) => one.before === before);
+    if (same === undefined) group.from.push({ before, agents: [agent] });
+    else same.agents.push(agent);
   }
   return [...groups.values()].sort((a, b) => a.round - b.round);
+}
+
+export interface Vote { answer: string | null; first: number; last: number; weight: number; agents: string[] } // null: no vote
+
+// How the agents stand: at first, at last, and the weight behind each answer; the heaviest first, no vote at the end.
+export function votesOf(debate: Debate): Vote[] {
+  const votes = new Map<string | null, Vote>();
+  const vote = (answer: string | null): Vote => {
+    let found = votes.get(answer);
+    if (found === undefined) votes.set(answer, (found = { answer, first: 0, last: 0, weight: 0, agents: [] }));
+    return found;
+  };
+  for (const turn of standing(debate, 0).values()) if (turn.error === null) vote(turn.answer).first += 1;
+  for (const turn of standing(debate).values()) {
+    const found = vote(turn.answer);
+    found.last += 1;
+    found.agents.push(turn.agent);
+  }
+  const support = debate.verdict?.support;
+  if (support !== undefined) for (const [answer, weight] of Object.entries(support)) vote(answer).weight = weight;
+  else for (const found of votes.values()) found.weight = found.answer === null ? 0 : found.last;
+  return [...votes.values()].sort((a, b) => Number(a.answer === null) - Number(b.answer === null) || b.weight - a.weight || b.last - a.last || b.first - a.first);
 }
