@@ -1,0 +1,148 @@
+// One entry in the list of messages: a turn, or what the moderator asked a model.
+
+import { useEffect, useMemo, useState } from "preact/hooks";
+import { cutAt } from "../odd";
+import type { FullCall } from "../records";
+import type { Source } from "../source";
+import { Plain, Said, Short } from "../text";
+import { Chip } from "./chip";
+import type { Marks } from "./marks";
+import { count, names, percent, plural, seconds, usd } from "./say";
+import type { Debate, Speaking, Turn } from "./story";
+import { type Aside, called, type Changed, type Retry } from "./turns";
+import { Prompt } from "./prompt";
+
+const SHOWN = 700, LINES = 7; // characters and lines of a message in the list
+
+function beginning(text: string): string {
+  let end = cutAt(text, SHOWN);
+  for (let at = -1, n = 0; (at = text.indexOf("\n", at + 1)) >= 0 && at < end; ) if (++n === LINES) end = at;
+  return text.slice(0, end);
+}
+
+export interface Context {
+  debate: Debate;
+  marks: Marks;
+  changed: Map<string, Changed>;
+  retries: Map<string, Retry[]>;
+  reads: boolean; // there are few enough to say whom each read
+  onOpen: (key: string) => void;
+}
+
+// Agents that a turn was shown, each once, by name.
+const readBy = (debate: Debate, turn: Turn): string[] =>
+  [...new Set(turn.reads.map((key) => debate.byKey.get(key)?.agent ?? (JSON.parse(key) as [string])[0]))];
+
+export function Message({ turn, selected, context }: { turn: Turn; selected: boolean; context: Context }) {
+  const { debate, marks, onOpen } = context;
+  const changed = context.changed.get(turn.key), retries = context.retries.get(turn.key);
+  const text = turn.text, shown = text === null ? "" : beginning(text);
+  const read = context.reads ? readBy(debate, turn) : null;
+  const open = () => onOpen(turn.key);
+  return (
+    <article class={`message${selected ? " selected" : ""}${turn.error === null ? "" : " absent"}`} aria-current={selected ? "true" : undefined}>
+      <header>
+        <button type="button" class="who" onClick={open} aria-label={`Read ${called(turn)}`}><Short text={turn.agent} most={40} /></button>
+        {turn.error !== null ? <span class="none">absent</span> : turn.answers ? <Chip answer={turn.answer} why={turn.why} marks={marks} most={48} /> : null}
+        {turn.confidence !== null && turn.answers ? <span class="soft" title="how sure it is">{percent(turn.confidence)} sure</span> : null}
+        {changed !== undefined ? (
+          <span class="was"><span aria-hidden="true">↻ </span>was <Chip answer={changed.before} why={changed.why} marks={marks} most={24} /></span>
+        ) : null}
+        <span class="rest">
+          {read === null ? null : read.length === 0 ? <span>read nobody</span> : <span>read <Short text={names(read)} most={90} /></span>}
+          {turn.kept ? <span>kept, not asked</span> : turn.call !== null ? <span>{seconds(turn.call.seconds)}</span> : turn.began !== null ? <span>{seconds(turn.at - turn.began)}</span> : null}
+        </span>
+      </header>
+      {retries?.map((retry) => (
+        <p key={retry.at} class="retry">Attempt {retry.attempt} failed, waited {seconds(retry.wait)}: <Short text={retry.error} most={200} /></p>
+      ))}
+      {turn.error !== null ? <p class="retry">No answer: <Short text={turn.error} most={400} /></p> : null}
+      {text !== null ? <div class="words" dir="auto"><Plain text={shown} />{shown.length < turn.chars ? "…" : ""}</div> : null}
+      {text === null && turn.error === null ? <p class="soft">Its text is not kept.</p> : null}
+      {turn.chars > shown.length ? (
+        <button type="button" class="plain" onClick={open} aria-label={`Read all of ${called(turn)}`}>{count(turn.chars - shown.length)} more characters</button>
+      ) : null}
+    </article>
+  );
+}
+
+// What the moderator asked a model, and what it said; closed until somebody opens it.
+export function AsideEntry({ aside, source }: { aside: Aside; source?: Source | undefined }) {
+  const { call } = aside;
+  const [open, setOpen] = useState(false);
+  const [role, ...about] = aside.role.split("/");
+  return (
+    <details class="aside" onToggle={(event) => setOpen(event.currentTarget.open)}>
+      <summary>
+        <span class="who">moderator</span> <Short text={role ?? ""} most={40} />
+        {about.length > 0 ? <span class="soft"> of <Short text={about.join(", ")} most={80} /></span> : null}
+        <span class="rest">{call.error === null ? seconds(call.seconds) : "failed"}</span>
+        {!open && call.text !== null ? <span class="glance"><Short text={call.text.trim()} most={110} /></span> : null}
+      </summary>
+      {open ? <AsideBody aside={aside} source={source} /> : null}
+    </details>
+  );
+}
+
+function AsideBody({ aside: { call }, source }: { aside: Aside; source?: Source | undefined }) {
+  const [whole, setWhole] = useState<FullCall | string | null>(null);
+  const [asked, setAsked] = useState(false);
+  const clipped = call.text !== null && call.chars > call.text.length;
+  useEffect(() => {
+    if (source === undefined || !(asked || clipped)) return;
+    let gone = false;
+    source.call(call.id).then((found) => gone || setWhole(found), (error: Error) => gone || setWhole(error.message));
+    return () => { gone = true; };
+  }, [source, call.id, asked, clipped]);
+  const full = typeof whole === "object" ? whole : null;
+  const text = full?.reply?.text ?? call.text;
+  return (
+    <div class="aside-body">
+      {call.error !== null ? <p class="retry"><Short text={call.error.message} most={400} /></p> : null}
+      {text !== null ? <Said text={text} most={3_000} /> : call.error === null ? <p class="soft">Its text is not kept.</p> : null}
+      <p class="soft"><Short text={call.model} />, {plural(call.input_tokens, "token")} in, {count(call.output_tokens)} out, {usd(call.usd)}</p>
+      {typeof whole === "string" ? <p class="retry">{whole}</p> : null}
+      {source !== undefined && !asked ? <button type="button" class="plain" onClick={() => setAsked(true)}>What it was shown</button> : null}
+      {asked && full !== null ? <Prompt messages={full.request?.messages ?? null} quotes={[]} /> : null}
+    </div>
+  );
+}
+
+const TAIL = 600; // characters of what is being written
+
+// Who speaks now, with the end of what each has written so far.
+export function Now({ debate }: { debate: Debate }) {
+  const [, tick] = useState(0);
+  const busy = debate.speaking.size > 0;
+  useEffect(() => {
+    if (!busy) return;
+    const timer = setInterval(() => tick((n) => n + 1), 1_000);
+    return () => clearInterval(timer);
+  }, [busy]);
+  if (!busy) return null;
+  const all = [...debate.speaking.values()], shown = all.slice(0, 24);
+  return (
+    <section class="now" aria-label="Who speaks now">
+      <h3>Now <span class="soft">{plural(all.length, "agent")} {all.length === 1 ? "speaks" : "speak"}</span></h3>
+      {shown.map((one) => <NowOne key={`${one.agent}/${one.round}/${one.phase}`} one={one} />)}
+      {all.length > shown.length ? <p class="soft">and {plural(all.length - shown.length, "other")}</p> : null}
+    </section>
+  );
+}
+
+function NowOne({ one }: { one: Speaking }) {
+  const long = one.wrote.length > TAIL;
+  const tail = useMemo(() => (long ? one.wrote.slice(cutAt(one.wrote, one.wrote.length - TAIL)) : one.wrote), [one.wrote]);
+  return (
+    <article class="message speaking">
+      <header>
+        <span class="who"><Short text={one.agent} most={40} /></span>
+        <span class="soft">round {one.round}, <Short text={one.phase} most={40} /></span>
+        <span class="rest">{seconds(Math.max(1, Math.round(Date.now() / 1_000 - one.since)))}</span>
+      </header>
+      {one.waits !== null ? <p class="retry"><Short text={one.waits} most={300} /></p> : null}
+      {tail !== "" ? <div class="words" dir="auto">{long ? "…" : ""}<Plain text={tail} /><span class="caret" aria-hidden="true" /></div>
+        : one.waits === null ? <p class="soft">nothing written yet</p> : null}
+    </article>
+  );
+}
