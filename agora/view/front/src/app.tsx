@@ -1,5 +1,6 @@
 // The frame around every view: the header, which view an address shows, and what cannot be shown.
 
+import "./main.css"; // first, so that what a view says of its own pieces counts for more
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Boundary } from "./boundary";
 import { Comparison } from "./comparison";
@@ -11,7 +12,6 @@ import { inlaid, served } from "./source";
 import { applyTheme, ThemeSwitch } from "./theme";
 import { setTitle } from "./title";
 import { Link } from "./way";
-import "./main.css";
 
 export { go, Link } from "./way";
 
