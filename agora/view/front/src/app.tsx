@@ -1,50 +1,55 @@
-// The frame around every view: the header, the way between views, and what cannot be shown.
+// The frame around every view: the header, which view an address shows, and what cannot be shown.
 
-import type { ComponentChildren } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import "./main.css"; // first, so that what a view says of its own pieces counts for more
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { Boundary } from "./boundary";
 import { Comparison } from "./comparison";
 import { Evaluations } from "./evaluations";
 import { NewDebate } from "./new";
 import { RunPage } from "./run/page";
 import { RunList } from "./runs";
 import { inlaid, served } from "./source";
-import "./main.css";
+import { applyTheme, ThemeSwitch } from "./theme";
+import { setTitle } from "./title";
+import { Link } from "./way";
 
-// Go to a view without loading the page anew.
-export function go(address: string): void {
-  history.pushState(null, "", address);
-  dispatchEvent(new PopStateEvent("popstate"));
-}
+export { go, Link } from "./way";
 
-// A link between views. Its address is ours, never a model's.
-export function Link(props: { to: string; children: ComponentChildren; class?: string; current?: boolean }) {
-  return (
-    <a
-      href={props.to}
-      class={props.class}
-      aria-current={props.current ? "page" : undefined}
-      onClick={(event) => {
-        if (event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
-        event.preventDefault();
-        go(props.to);
-      }}
-    >
-      {props.children}
-    </a>
-  );
-}
+applyTheme();
 
+const file = inlaid();
 const here = () => ({ path: location.pathname, query: new URLSearchParams(location.search) });
 
 export function App() {
-  const file = inlaid();
+  if (file !== null)
+    return (
+      <>
+        <header class="top"><span class="brand">agora</span><ThemeSwitch /></header>
+        <main id="main"><Boundary><RunPage source={file} /></Boundary></main>
+      </>
+    );
+  return <Served />;
+}
+
+function Served() {
   const [at, setAt] = useState(here);
+  const main = useRef<HTMLElement>(null);
+  const first = useRef(true);
   useEffect(() => {
     const moved = () => setAt(here());
     addEventListener("popstate", moved);
     return () => removeEventListener("popstate", moved);
   }, []);
-  if (file !== null) return <main id="main"><RunPage source={file} /></main>;
+  // a view's own effects come later: it may give a better title
+  useLayoutEffect(() => {
+    setTitle(titleOf(at.path));
+    if (first.current) {
+      first.current = false;
+      return;
+    }
+    // as if a page had been loaded: what reads the page aloud begins at the view
+    main.current?.focus({ preventScroll: true });
+  }, [at.path]);
   return (
     <>
       <a class="skip" href="#main">Skip to the content</a>
@@ -55,21 +60,39 @@ export function App() {
           <Link to="/new" current={at.path === "/new"}>New debate</Link>
           <Link to="/evaluations" current={at.path === "/evaluations"}>Evaluations</Link>
         </nav>
+        <ThemeSwitch />
       </header>
-      <main id="main" tabIndex={-1}>{view(at.path, at.query)}</main>
+      <main id="main" tabIndex={-1} ref={main}>
+        <Boundary key={at.path}>{view(at.path, at.query)}</Boundary>
+      </main>
     </>
   );
 }
 
-function view(path: string, query: URLSearchParams) {
-  const run = /^\/runs\/(.+)$/.exec(path)?.[1];
-  if (run !== undefined) {
-    const id = decodeURIComponent(run);
-    return <RunPage key={id} id={id} source={served(id)} />;
+const TITLES: Record<string, string> = {
+  "/": "Runs", "/new": "New debate", "/compare": "Two runs side by side", "/evaluations": "Evaluations",
+};
+
+function titleOf(path: string): string {
+  const run = runOf(path);
+  return `${TITLES[path] ?? (run === null ? "Nothing here" : `Run ${run.slice(0, 60)}`)} · agora`;
+}
+
+function runOf(path: string): string | null {
+  const found = /^\/runs\/(.+)$/.exec(path)?.[1];
+  try {
+    return found === undefined ? null : decodeURIComponent(found);
+  } catch {
+    return null; // an address that nobody of us made
   }
+}
+
+function view(path: string, query: URLSearchParams) {
+  const id = runOf(path);
+  if (id !== null) return <RunPage key={id} id={id} source={served(id)} />;
   if (path === "/") return <RunList query={query} />;
   if (path === "/new") return <NewDebate query={query} />;
   if (path === "/compare") return <Comparison key={query.toString()} ids={query.getAll("run")} />;
-  if (path === "/evaluations") return <Evaluations />;
-  return <p class="empty">There is nothing at this address.</p>;
+  if (path === "/evaluations") return <Evaluations query={query} />;
+  return <p class="empty">There is nothing at this address. <Link to="/">All runs</Link></p>;
 }

@@ -1,1 +1,2 @@
-export function Evaluations(_: { none?:string }) { return <p>evaluations</p>; }
+// Evaluations: those the server was given, and the report of one, below our header.
+export function Evaluations(_: { query: URLSearchParams }) { return <p>evaluations</p>; }
