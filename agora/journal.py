@@ -200,6 +200,15 @@ class Journal:
                     self._busy = None
                     busy.set()
 
+    async def flush(self) -> None:
+        """Write what has been noted, if something has: for who looks while nothing else is to be written.
+
+        Raises:
+            StoreError: if it cannot be written.
+        """
+        if self._queue:
+            await self.commit()
+
     async def _thread(self, work: Callable[[], _T]) -> _T:
         from agora import store
 
@@ -341,8 +350,10 @@ class Journal:
             _under_way.discard(held)
 
     async def runs(self, **filters: Any) -> list[RunInfo]:
-        """Runs, newest first. Filters: `status`, `text` (found in the question or name), `since` (seconds since 1970),
-        `limit`, `items` (False leaves out those that are one item of an evaluation)."""
+        """Runs, newest first. Filters: `run` (an id), `status`, `text` (found in the question or name), `name` (of the
+        debate), `answer`, `since` and `until` (seconds since 1970), `least` and `most` (USD, which leave out those
+        whose cost is not known), `sort` (see `store.SORTS`), `limit`, `offset`, `items` (False leaves out those that
+        are one item of an evaluation)."""
         from agora import store
 
         return await self._read(partial(store.runs, **filters))
@@ -355,16 +366,21 @@ class Journal:
         """
         from agora import store
 
-        found = (
-            await self._read(partial(store.runs, prefix=run))
-            if run != "last"
-            else await self.runs(limit=1, items=False)
-        )
-        if len(found) == 1 or (found and found[0].id == run):
+        if run == "last":
+            found = await self.runs(limit=1, items=False)
+        else:  # the whole id of one may be the beginning of others
+            found = await self.runs(run=run) or await self._read(partial(store.runs, prefix=run))
+        if len(found) == 1:
             return found[0]
         if found:
             raise InputError(f"'{run[:40]}' is the beginning of {len(found)} runs' ids.", hint="Write more of it.")
         raise InputError(f"there is no run '{run[:60]}' in {store.shown(self.url)}.", hint="`agora runs` lists them.")
+
+    async def names(self) -> list[str]:
+        """The names of the debates that there are runs of, by the alphabet; at most 200."""
+        from agora import store
+
+        return await self._read(store.names)
 
     async def spent(self, runs: Sequence[str]) -> dict[str, Usage]:
         """What the calls of each of some runs took, replies that another run had paid for left out; of those there
@@ -401,6 +417,12 @@ class Journal:
         from agora import store
 
         return await self._read(partial(store.events, run=run, after=after))
+
+    async def last(self, run: str) -> tuple[int, int]:
+        """The ids of the last event and the last call of a run; 0 where there is none."""
+        from agora import store
+
+        return await self._read(partial(store.last, run=run))
 
     def under_way(self, run: str) -> bool:
         """Whether this process runs it."""

@@ -307,6 +307,16 @@ def take(engine: sa.Engine, run: str, host: str, pid: int) -> bool:
 _SUMS = ("calls", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "cache_write_tokens")
 
 
+_COST = sa.func.sum(CALLS.c.usd)
+# what runs can be sorted by, besides `created`
+SORTS: dict[str, Any] = {
+    "cost": _COST,
+    "calls": sa.func.sum(CALLS.c.calls),
+    "tokens": sa.func.sum(CALLS.c.input_tokens + CALLS.c.output_tokens),
+    "seconds": sa.func.sum(sa.case((CALLS.c.error.is_(None), CALLS.c.seconds), else_=0.0)),
+}
+
+
 def runs(
     connection: sa.Connection,
     *,
@@ -314,12 +324,32 @@ def runs(
     prefix: str | None = None,
     status: str | None = None,
     text: str | None = None,
+    name: str | None = None,
+    answer: str | None = None,
     since: float | None = None,
+    until: float | None = None,
+    least: float | None = None,
+    most: float | None = None,
+    sort: str = "created",
     limit: int | None = None,
+    offset: int = 0,
     items: bool = True,
 ) -> list[RunInfo]:
-    """Runs with their totals, newest first; without `items` those that are one item of an evaluation are left out."""
-    query = sa.select(RUNS).order_by(RUNS.c.created.desc(), RUNS.c.id.desc())
+    """Runs with their totals, newest first or largest first; see `Journal.runs`."""
+    query = sa.select(RUNS)
+    if sort != "created" or least is not None or most is not None:
+        unknown = sa.func.count() - sa.func.count(CALLS.c.usd)
+        sums = sa.select(CALLS.c.run, SORTS.get(sort, _COST).label("sorted"), _COST.label("cost"),
+                         unknown.label("unknown")).group_by(CALLS.c.run).subquery()  # fmt: skip
+        query = query.outerjoin(sums, sums.c.run == RUNS.c.id)
+        cost = sa.func.coalesce(sums.c.cost, 0.0)
+        if least is not None or most is not None:
+            query = query.where(sa.func.coalesce(sums.c.unknown, 0) == 0)
+        query = query.where(cost >= least) if least is not None else query
+        query = query.where(cost <= most) if most is not None else query
+        if sort != "created":
+            query = query.order_by(sa.func.coalesce(sums.c.sorted, 0).desc())
+    query = query.order_by(RUNS.c.created.desc(), RUNS.c.id.desc())
     if run is not None:
         query = query.where(RUNS.c.id == plain(run))
     if prefix is not None:
@@ -328,8 +358,14 @@ def runs(
         query = query.where(RUNS.c.id.not_like(f"{ITEM}%"))
     if status is not None:
         query = query.where(RUNS.c.status == status)
+    if name is not None:
+        query = query.where(RUNS.c.name == plain(name))
+    if answer is not None:
+        query = query.where(sa.func.lower(RUNS.c.answer) == json.dumps(answer).lower())
     if since is not None:
         query = query.where(RUNS.c.created >= since)
+    if until is not None:
+        query = query.where(RUNS.c.created < until)
     if text is not None:
         encoded = json.dumps(text)[1:-1]
         query = query.where(
@@ -337,9 +373,17 @@ def runs(
         )
     if limit is not None:
         query = query.limit(limit)
+    if offset:
+        query = query.limit(limit if limit is not None else 2**31 - 1).offset(offset)
     found = connection.execute(query).mappings().all()
     totals = _totals(connection, [row["id"] for row in found])
     return [_info(row, totals.get(row["id"])) for row in found]
+
+
+def names(connection: sa.Connection) -> list[str]:
+    """The names of the debates that there are runs of."""
+    query = sa.select(RUNS.c.name).where(RUNS.c.id.not_like(f"{ITEM}%")).distinct().order_by(RUNS.c.name).limit(200)
+    return list(connection.execute(query).scalars())
 
 
 def _totals(connection: sa.Connection, runs: Sequence[str]) -> dict[str, Any]:
@@ -503,6 +547,15 @@ def events(connection: sa.Connection, *, run: str, after: int = 0) -> list[dict[
     """The events of a run, those written after one."""
     query = sa.select(EVENTS).where(EVENTS.c.run == run, EVENTS.c.id > after).order_by(EVENTS.c.id)
     return [_decoded(row, ("data",)) for row in connection.execute(query).mappings()]
+
+
+def last(connection: sa.Connection, *, run: str) -> tuple[int, int]:
+    """The ids of the last event and the last call of a run."""
+    event, call = (
+        connection.execute(sa.select(sa.func.max(table.c.id)).where(table.c.run == run)).scalar() or 0
+        for table in (EVENTS, CALLS)
+    )
+    return event, call
 
 
 def _decoded(row: Any, names: Sequence[str]) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 
 from agora import Agent, Budget, Choice, Debate, Number, ScriptedModel, config
 from agora.cli import agora as commands
-from agora.cli.presets import _with_rounds
 from agora.config import presets
+from agora.config.asking import _with_rounds
 from agora.errors import AgoraError, InputError
 from agora.text.protocol import Protocol
 

@@ -20,6 +20,7 @@ from agora.cli.runs import export, runs, show
 from agora.cli.serve import mcp, serve
 from agora.cli.simulate import simulate
 from agora.cli.tune import tune
+from agora.cli.view import view
 from agora.cli.views import clean
 
 
@@ -31,7 +32,7 @@ def agora() -> None:
 
 for command in (
     run, ask, check, evaluate, simulate, tune, route, merge, graph, presets, init, runs, show, export, models, schema,
-    serve, mcp,
+    view, serve, mcp,
 ):  # fmt: skip
     agora.add_command(command)
 

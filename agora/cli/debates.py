@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,12 +81,8 @@ async def _resumed(
         if debate.source is not None and info.config is not None and debate.source["text"] != info.config["text"]:
             said = "has changed since that run began: calls whose prompts or models differ are made again"
             click.echo(f"agora: {file} {said}.", err=True)
-    elif info.config is None:
-        raise InputError(f"run {info.id} was started from Python.", hint=f"Resume it there, with run='{info.id}'.")
     else:
-        kept = info.config
-        changes = [*kept["settings"], *settings]
-        debate, _ = config.loads(kept["text"], kept["file"], changes, folder=Path(kept["folder"]))
+        debate = config.again(info, settings)
     return debate, info.question, info.id
 
 
@@ -115,79 +112,16 @@ def ask(
     import yaml
 
     from agora import config
-    from agora.models.pocket import problems
+    from agora.config.asking import asking
 
     question = question_of(question)
-    if preset is not None:
-        preset = config.presets.known(preset)  # a wrong one is said before models are looked for
-    chosen: list[Any] = list(models)
-    found = ""
-    if not chosen:
-        chosen, found = anyio.run(_choose, question)
-        if preset is not None:  # which may have fewer places: who can answer this goes first
-            skill = f"pocket:{problems.skill_of(question.removeprefix('Q: '))}"
-            chosen.sort(key=lambda model: model != skill)
-    names = _names(chosen)
-    small = all(isinstance(model, str) and model.startswith("pocket:") for model in chosen)
-    if preset is not None:
-        from agora.cli.presets import asked
-
-        data = asked(preset, chosen, chosen=bool(models), names=names, answer=answer, topology=topology, rounds=rounds)
-    else:
-        data = {
-            "name": "ask",
-            "agents": {name: {"model": model} for name, model in zip(names, chosen, strict=True)},
-            "topology": topology or "complete",
-            "moderator": {
-                "stop": f"unanimous | rounds({2 if rounds is None else rounds})",
-                "decide": "confidence" if small else "plurality",
-            },
-            "answer": "number" if small and answer in (None, "text") else answer or "text",
-        }
-        if small:
-            data["protocol"] = {"view": {"text": "answer", "own": "peer", "confidence": True}}
-    debate, _ = config.loads(yaml.safe_dump(data, sort_keys=False), "ask")
-    if found:
+    find = partial(asking, question, models, preset=preset, answer=answer, topology=topology, rounds=rounds)
+    made = anyio.run(find)
+    debate, _ = config.loads(yaml.safe_dump(made.data, sort_keys=False), "ask")
+    if made.found:
         used = ", ".join(agent.model.name for agent in debate.agents)
-        click.echo(f"agora: no model given, so {used} ({found}); {_cost(debate, question)}", err=True)
+        click.echo(f"agora: no model given, so {used} ({made.found}); {_cost(debate, question)}", err=True)
     follow(debate, question, as_json, store)
-
-
-def _names(models: list[Any]) -> list[str]:
-    """What the agents of models are called: as the model, numbered where it is there twice."""
-    texts = [model if isinstance(model, str) else model["openai"] for model in models]
-    names = [text.rpartition(":")[2][:60] or text[:60] for text in texts]
-    return [name if names.count(name) == 1 else f"{name}-{i}" for i, name in enumerate(names, 1)]
-
-
-async def _choose(question: str) -> tuple[list[Any], str]:
-    """Models that can answer here, and where they were found.
-
-    Raises:
-        InputError: if there are none.
-    """
-    import os
-
-    from agora.errors import InputError
-    from agora.models import discover
-    from agora.models.pocket import problems
-
-    keys = {found.model.partition(":")[0] for found in discover.by_key(os.environ) if found.ready}
-    cheap = {"openai": "openai:gpt-5-mini", "anthropic": "anthropic:claude-haiku-4-5"}
-    vendors = [cheap[kind] for kind in cheap if kind in keys]
-    if vendors:
-        return [vendors[i % len(vendors)] for i in range(3)], "by the keys in the environment"
-    local = await discover.local_servers()
-    if local:
-        names = [{"openai": found.model.partition(":")[2], **found.options} for found in local[:3]]
-        return [names[i % len(names)] for i in range(3)], f"found at {local[0].options['base_url']}"
-    text = question if question.startswith("Q: ") else f"Q: {question.strip()}"
-    if problems.skill_of(text[3:]) is not None:
-        return [f"pocket:{name}" for name in ("sum", "mul", "sort", "mod")], "the models in the box"
-    raise InputError(
-        "no model that could answer this was found here.",
-        hint="Set OPENAI_API_KEY or ANTHROPIC_API_KEY, start Ollama or another local server, or name models with -m.",
-    )
 
 
 def _cost(debate: Debate, question: str) -> str:

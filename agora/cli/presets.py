@@ -1,12 +1,11 @@
-"""Commands about published protocols: presets, init; and what `agora ask` makes of one."""
+"""Commands about published protocols: presets, init."""
 
 from __future__ import annotations
 
-import ast
 import json
 import shutil
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,126 +137,3 @@ def _example(debate: Debate, calls: Mapping[str, int]) -> str:
     count = f"{calls['least']} to {calls['most']}" if calls["least"] < calls["most"] else str(calls["most"])
     agents = len(debate.agents)
     return f"as the file stands: {count} calls of {agents} agent{'s' * (agents != 1)}; stop: {debate.moderator.stop}"
-
-
-# ---- for ask ----------------------------------------------------------------------------------------------------
-
-
-def asked(
-    preset: str,
-    models: Sequence[Any],
-    *,
-    chosen: bool,
-    names: Sequence[str],
-    answer: str | None,
-    topology: str | None,
-    rounds: int | None,
-) -> dict[str, Any]:
-    """The debate file of `agora ask` with a preset, as plain data.
-
-    Args:
-        preset: its name.
-        models: what takes the places of its models, in order.
-        chosen: they were named by the user, so none may be left out.
-        names: what further agents would be called, one for each model.
-        answer: as given.
-        topology: as given.
-        rounds: as given.
-
-    Raises:
-        InputError: if there is no such preset, or it cannot be changed in this way.
-    """
-    from agora.config import presets as there
-    from agora.errors import InputError
-
-    preset = there.known(preset)
-    base = there.data(preset)
-    roles = there.roles(base)
-    made: dict[str, Any] = {"protocol": {"preset": preset}}
-    made.update(_places(preset, base, roles, models, names, chosen))
-    small = all(isinstance(model, str) and model.startswith("pocket:") for model in models)
-    if answer is not None:
-        made["answer"] = answer
-    elif not small and _counts_as_example(base):
-        made["answer"] = "text"
-    if topology is not None:
-        if roles:
-            raise InputError(f"-t: the preset '{preset}' says itself who reads whom.", hint="Leave -t out.")
-        made["topology"] = topology
-    if rounds is not None:
-        moderator = base.get("moderator") or {}
-        stop = _with_rounds(str(moderator.get("stop", "unanimous | rounds(2)")), rounds)
-        if stop is None:
-            raise InputError(f"-r: the preset '{preset}' has no number of rounds to set.", hint="Leave -r out.")
-        made["moderator"] = {"stop": stop}
-        if isinstance(moderator.get("limit"), int) and moderator["limit"] < rounds:
-            made["moderator"]["limit"] = rounds
-    return made
-
-
-def _places(
-    preset: str,
-    base: Mapping[str, Any],
-    roles: Sequence[str],
-    models: Sequence[Any],
-    names: Sequence[str],
-    chosen: bool,
-) -> dict[str, Any]:
-    """Models in the places of the preset's, again from the first where there are more places; or more agents."""
-    from agora.errors import InputError
-
-    places = list(base.get("models") or {})
-    made: dict[str, Any] = {"models": {place: models[i % len(models)] for i, place in enumerate(places)}}
-    if len(models) <= len(places) or (places and not chosen):
-        return made
-    agents = {n: dict(a) if isinstance(a, Mapping) else {"model": a} for n, a in (base.get("agents") or {}).items()}
-    one_each = sorted(str(a.get("model")) for a in agents.values()) == sorted(places)
-    if roles or not one_each or any("count" in agent for agent in agents.values()):
-        count = f"{len(places)} model{'s' * (len(places) != 1)}"
-        raise InputError(f"-m: the preset '{preset}' takes {count}, not {len(models)}.",
-                         hint=f"Its agents are {', '.join(agents)}.")  # fmt: skip
-    # what makes the first agent itself is its persona; the rest they have in common
-    common = {key: value for key, value in next(iter(agents.values())).items() if key not in ("persona", "adversary")}
-    for i in range(len(places), len(models)):
-        name = names[i] if names[i] not in agents else f"{names[i]}-{i + 1}"
-        agents[name] = {**common, "model": models[i]}
-    return {**made, "agents": agents}
-
-
-def _counts_as_example(base: Mapping[str, Any]) -> bool:
-    """Whether a preset asks for numbers only because its example does."""
-    kind, decide = base.get("answer", "text"), (base.get("moderator") or {}).get("decide")
-    vote = decide.get("vote") if isinstance(decide, Mapping) else None
-    rule = vote.get("rule") if isinstance(vote, Mapping) else vote
-    return (kind == "number" or (isinstance(kind, Mapping) and "number" in kind)) and rule not in ("mean", "median")
-
-
-def _with_rounds(stop: str, rounds: int) -> str | None:
-    """A stop rule with another number of rounds, in each rounds(N) that ends it, else in all; None if it has none."""
-    text = " ".join(stop.split())
-    tree = ast.parse(text, mode="eval").body
-    ending = [call for part in _alternatives(tree) for call in _limits([part])]
-    found = ending or list(_limits(ast.walk(tree)))
-    if all(value == 0 for _, value in found):
-        return None
-    for node, _ in sorted(found, key=lambda pair: -pair[0].col_offset):
-        text = text[: node.col_offset] + str(rounds) + text[node.end_col_offset :]
-    return text
-
-
-def _alternatives(node: ast.AST) -> Iterator[ast.AST]:
-    """The rules that `|` joins at the top."""
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        yield from _alternatives(node.left)
-        yield from _alternatives(node.right)
-    else:
-        yield node
-
-
-def _limits(nodes: Any) -> Iterator[tuple[ast.Constant, int]]:
-    """The number of each rounds(N)."""
-    for node in nodes:
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "rounds":
-            for value in (*node.args, *(keyword.value for keyword in node.keywords)):
-                if isinstance(value, ast.Constant) and isinstance(value.value, int):
-                    yield value, value.value

@@ -21,6 +21,20 @@ def _needs(extra: str, error: ModuleNotFoundError) -> Exception:
                         hint=f"Run: pip install 'agora-debate[{extra}]'")  # fmt: skip
 
 
+def needs_server() -> None:
+    """See that what a server is made of is installed.
+
+    Raises:
+        MissingError: saying what to install.
+    """
+    try:
+        import prometheus_client  # noqa: F401
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise _needs("serve", error) from None
+
+
 @click.command()
 @FILES
 @click.option("--host", default="127.0.0.1", show_default=True, help="Any but this machine's own needs a key.")
@@ -66,15 +80,12 @@ def serve(
     """Serve the debates and models in FILEs to OpenAI's and Anthropic's clients."""
     import asyncio
 
-    try:
-        import prometheus_client  # noqa: F401
-        import starlette  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise _needs("serve", error) from None
+    needs_server()
     from agora.budget import Budget
     from agora.serve import app, catalog, guard
     from agora.serve import server as http
+    from agora.serve.viewer.routes import routes
+    from agora.serve.viewer.viewer import Viewer
 
     key = _key(host, api_key_env)
     with bytes_done("merging") as progress:
@@ -91,6 +102,7 @@ def serve(
     most = Budget(calls=calls, usd=usd, seconds=seconds)
     limits = app.Limits(int(body * 2**20), running, waiting, most)
     service = app.Service(made, store, limits=limits, guard=guard.Guard(key, known, origins), tracer=tracer)
+    viewer = Viewer(service, store)
     http.room_for(connections)
     socket = http.listen(host, port)
     shown = f"[{host}]" if ":" in host else host
@@ -99,14 +111,15 @@ def serve(
     def ready() -> None:
         click.echo(f"agora: {', '.join(made)}")
         click.echo(f"agora: listening on {url} (OpenAI's clients: base_url {url}/v1)")
+        click.echo(f"agora: runs are shown at {url}/")
 
     server = http.server(
-        app.application(service, origins=origins), service.gate, drain=drain, patience=header_seconds, stall=stall,
-        most=connections, ready=ready,
+        app.application(service, routes(viewer), origins), service.gate, drain=drain, patience=header_seconds,
+        stall=stall, most=connections, ready=ready,
     )  # fmt: skip
 
     async def go() -> None:
-        async with service.runner:  # a journal that cannot be opened is said before anybody is let in
+        async with service.runner, viewer:  # a journal that cannot be opened is said before anybody is let in
             await server.serve([socket])
 
     asyncio.run(go())

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from agora.config.build import Offer, load, loads, offer
+from agora.config.build import Offer, again, load, loads, offer
 from agora.config.models import load_model
 from agora.config.schema import DebateFile
 
-__all__ = ["DebateFile", "Offer", "load", "load_model", "loads", "offer", "schema"]
+__all__ = ["DebateFile", "Offer", "again", "load", "load_model", "loads", "offer", "schema"]
 
 
 def schema() -> dict[str, Any]:

@@ -31,6 +31,7 @@ from agora.config.schema import (
     VoteSpec,
 )
 from agora.errors import AgoraError, ConfigError, InputError
+from agora.journal import RunInfo
 from agora.model import Model
 from agora.prompts import template
 from agora.text.agent import Agent, View
@@ -80,6 +81,29 @@ def loads(
     return _loads(text, file, settings, Context(folder or Path()))
 
 
+def again(info: RunInfo, settings: Sequence[str] = ()) -> Debate:
+    """The debate of a run, built again from what the journal has, so that the run can go on.
+
+    Args:
+        info: the run.
+        settings: further overrides.
+
+    Raises:
+        InputError: if the run cannot be built from that.
+        ConfigError: if what it names is no longer there.
+    """
+    if info.question is None:
+        raise InputError(f"run {info.id} was stored without its content, so it cannot be resumed.")
+    kept = info.config
+    if kept is None or "text" not in kept:
+        raise InputError(f"run {info.id} was started from Python.", hint=f"Resume it there, with run='{info.id}'.")
+    if kept.get("varied"):
+        raise InputError(f"run {info.id} is a variation of its file, made in Python.",
+                         hint=f"Resume it there, with run='{info.id}'.")  # fmt: skip
+    debate, _ = loads(kept["text"], kept["file"], [*kept["settings"], *settings], folder=Path(kept["folder"]))
+    return debate
+
+
 @dataclass(frozen=True)
 class Offer:
     """What a file has to offer to others.
@@ -89,12 +113,14 @@ class Offer:
         debate: its debate; None where it has only models.
         models: every model under `models:`, by name.
         store: what it says under `store:`.
+        question: its debate's, if it has one.
     """
 
     name: str | None
     debate: Debate | None
     models: Mapping[str, Model]
     store: Mapping[str, Any]
+    question: str | None = None
 
 
 def offer(
@@ -115,7 +141,8 @@ def offer(
     builder, debate = _built(data, lines, text, file, settings, context)
     name = data.get("name")
     kept = builder.spec.store.model_dump()
-    return Offer(None if name is None else str(name), None if alone else debate, dict(builder.models), kept)
+    return Offer(None if name is None else str(name), None if alone else debate, dict(builder.models), kept,
+                 builder.spec.question)  # fmt: skip
 
 
 def _loads(text: str, file: str, settings: Sequence[str], context: Context) -> tuple[Debate, str | None]:

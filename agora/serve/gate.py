@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
@@ -19,10 +19,11 @@ class Gate:
     Args:
         running: most that run at a time.
         waiting: most that wait.
+        beside: other gates, which end with this one.
     """
 
-    def __init__(self, running: int, waiting: int) -> None:
-        self._most, self._queue = running, waiting
+    def __init__(self, running: int, waiting: int, beside: Sequence[Gate] = ()) -> None:
+        self._most, self._queue, self.beside = running, waiting, list(beside)
         self._semaphore = anyio.Semaphore(running)
         self._scopes: set[anyio.CancelScope] = set()
         self._waits: set[anyio.CancelScope] = set()
@@ -90,20 +91,25 @@ class Gate:
         self.closing = True
         for scope in [*self._waits, *self._arrivals]:
             scope.cancel()
+        for gate in self.beside:
+            gate.close()
 
     async def drain(self, seconds: float) -> None:
         """Close, and give those that run so many seconds; then end them."""
         self.close()
-        if self._scopes:
-            self._idle = anyio.Event()
-            with anyio.move_on_after(seconds):
-                await self._idle.wait()
+        with anyio.move_on_after(seconds):
+            for gate in (self, *self.beside):
+                if gate._scopes:
+                    gate._idle = anyio.Event()
+                    await gate._idle.wait()
         self.cut()
 
     def cut(self) -> None:
         """End all that run, at once."""
         for scope in list(self._scopes):
             scope.cancel()
+        for gate in self.beside:
+            gate.cut()
 
     @asynccontextmanager
     async def _till_closed(self, scopes: set[anyio.CancelScope]) -> AsyncIterator[None]:

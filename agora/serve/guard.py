@@ -46,6 +46,9 @@ class Guard:
         if origin is not None and not self._own(origin, host[0] if host else ""):
             raise Refused("pages from elsewhere may not ask this server.", status=403, code="origin_not_allowed",
                           hint="Start it with --allow-origin ORIGIN.")  # fmt: skip
+        site = request.headers.getlist("sec-fetch-site")
+        if request.scope["path"].startswith("/api/") and {"cross-site", "same-site"} & set(site):
+            raise Refused("pages from elsewhere may not ask this server.", status=403, code="origin_not_allowed")
         if self._key is not None and request.scope["path"] not in OPEN and request.method != "OPTIONS":
             self._check_key(request)
 

@@ -44,17 +44,12 @@ class Runner:
     ) -> None:  # fmt: skip
         self.catalog, self._store, self._most, self._spent = catalog, store, most, spent
         self._journals: dict[tuple[bool, bool], Journal] = {}
-        self._stack = AsyncExitStack()
+        self._stack, self._opening = AsyncExitStack(), anyio.Lock()
         self._mute: set[str] = set()  # models that have been found to give no log-probabilities
 
     async def __aenter__(self) -> Runner:
-        if self._store == "none":
-            return self
         for served in self.catalog.values():
-            kept = (bool(served.store.get("content", True)), bool(served.store.get("reuse", False)))
-            if kept not in self._journals:
-                journal = Journal(self._store, content=kept[0], reuse=kept[1])
-                self._journals[kept] = await self._stack.enter_async_context(journal)
+            await self.journal(served.store)
         return self
 
     async def __aexit__(
@@ -66,8 +61,21 @@ class Runner:
         """Why nothing can be journaled any more, if so."""
         return next((str(journal.broken) for journal in self._journals.values() if journal.broken), None)
 
-    def _journal(self, served: Served) -> Journal | None:
-        return self._journals.get((bool(served.store.get("content", True)), bool(served.store.get("reuse", False))))
+    @property
+    def journals(self) -> tuple[Journal, ...]:
+        """Those that runs are written to."""
+        return tuple(self._journals.values())
+
+    async def journal(self, store: Mapping[str, Any]) -> Journal | None:
+        """The journal of what a debate file says under `store:`; None where runs are kept nowhere."""
+        if self._store == "none":
+            return None
+        kept = (bool(store.get("content", True)), bool(store.get("reuse", False)))
+        async with self._opening:
+            if kept not in self._journals:
+                journal = Journal(self._store, content=kept[0], reuse=kept[1])
+                self._journals[kept] = await self._stack.enter_async_context(journal)
+        return self._journals[kept]
 
     def prepare(self, asked: Asked) -> Callable[[Tell, Around | None], Any]:
         """What runs a request; what is wrong with it is found before anything is sent.
@@ -108,7 +116,8 @@ class Runner:
     async def _one(
         self, served: Served, made: Shaped, asked: Asked, choice: int, tell: Tell, around: Around | None
     ) -> Answered:
-        run, settings, journal = new_id(), made.seeded(choice), self._journal(served)
+        run, settings = new_id(), made.seeded(choice)
+        journal = await self.journal(served.store)
         tell(Begun(choice, run))
         live: _Live | None = None
 

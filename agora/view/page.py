@@ -8,9 +8,11 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
 
 from agora.lettering import cut, escaped
 from agora.view.records import Cursor, Record, full_call, tell
@@ -86,7 +88,8 @@ async def of_run(journal: Journal, run: str) -> str:
         StoreError: if the journal cannot be read.
     """
     records, cursor = await tell(journal, run)
-    return alone(records, await journal.calls(run), cursor)
+    calls = await journal.calls(run)
+    return await anyio.to_thread.run_sync(partial(alone, records, calls, cursor))
 
 
 def _digest(text: str) -> str:

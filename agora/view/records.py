@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import anyio
+import anyio.to_thread
+
 from agora.journal import usage_json
 
 if TYPE_CHECKING:
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
 
 CLIP = 1_500  # characters of a text in a list; the whole is fetched where somebody reads it
 QUESTION = 20_000  # characters of a question
+_FEW = 20  # records
 GAP, LINE = 118.0, 30.0  # pixels that an agent takes in a picture, in a row and in a column
 Record = dict[str, Any]
 
@@ -68,16 +72,37 @@ async def tell(journal: Journal, run: str, since: Cursor = Cursor()) -> tuple[li
     here = here or journal.under_way(run)  # asked twice: it may begin or end in between
     events = await journal.events(run, after=since.event)
     calls = await journal.calls(run, after=since.call, requests=False)
-    records = [run_record(info, here)]
-    # a call is durable before its turn is told: calls are read after events, and come before them
-    records += map(call_record, calls)
-    for event in events:
-        records += event_records(event)
+    def made() -> list[Record]:
+        records = [run_record(info, here)]
+        # a call is durable before its turn is told: calls are read after events, and come before them
+        records += map(call_record, calls)
+        for event in events:
+            records += event_records(event)
+        return records
+
+    # of a long run this takes a while, in which a server has others to answer
+    records = await anyio.to_thread.run_sync(made) if len(events) + len(calls) > _FEW else made()
     last = Cursor(
         max((event["id"] for event in events), default=since.event),
         max((call["id"] for call in calls), default=since.call),
     )
     return records, last
+
+
+def news(records: Sequence[Record], since: Cursor) -> list[Record]:
+    """Those of records that say more than has been told up to a cursor."""
+    made, known = [], False
+    for record in records:
+        kind = record["type"]
+        if kind == "event":
+            known = record["id"] <= since.event
+        elif kind == "call":
+            known = record["id"] <= since.call
+        elif kind != "layout":  # which belongs to the event before it
+            known = False
+        if not known:
+            made.append(record)
+    return made
 
 
 def call_record(call: Mapping[str, Any]) -> Record:

@@ -1,0 +1,223 @@
+"""The addresses of the page: what each takes, gives, and tells a browser about itself."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
+from urllib.parse import quote, unquote, unquote_to_bytes
+
+from pydantic import Field, ValidationError
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Scope
+
+from agora.calls import sentence
+from agora.serve.asked import Refused, Whole, Wire, dumped, wrong
+from agora.serve.faults import fault
+from agora.serve.viewer.live import Live
+from agora.serve.viewer.viewer import Viewer
+from agora.view import page
+from agora.view.records import Cursor, full_call, run_record
+
+LOG = logging.getLogger("agora.serve")
+_BODY = 1_000_000  # bytes of a form
+_LISTED = 300  # characters of a question in a list
+_ALWAYS = {
+    "x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}  # fmt: skip
+_DATA = {"content-security-policy": "default-src 'none'; frame-ancestors 'none'", "cache-control": "no-store"}
+_PAGE = {"content-security-policy": page.POLICY, "cache-control": "no-cache"}
+# a report is a page without a script, whatever an evaluation's names say
+_REPORT = {
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; sandbox",
+    "cache-control": "no-store",
+}
+_F = TypeVar("_F", bound=Wire)
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def routes(viewer: Viewer) -> list[BaseRoute]:
+    """The page's routes, to be put beside those of the endpoints and behind their guard."""
+    pages = Pages(viewer)
+    runs = "/api/runs/{run}"
+    listed: list[tuple[str, Handler, Mapping[str, str], str]] = [
+        ("/api/runs", pages.runs, _DATA, "GET"),
+        (runs, pages.run, _DATA, "GET"),
+        (f"{runs}/live", pages.live, {}, "GET"),
+        (f"{runs}/calls/{{call:int}}", pages.call, _DATA, "GET"),
+        ("/runs/{run}/file", pages.file, {"cache-control": "no-store"}, "GET"),
+        ("/static/{name}", pages.static, {}, "GET"),
+        *((path, pages.page, _PAGE, "GET") for path in ("/", "/new", "/compare", "/evaluations", "/runs/{run}")),
+    ]
+    return [_Segments(path, _answered(handler, told), methods=[method]) for path, handler, told, method in listed]
+
+
+class _Segments(Route):
+    """A route whose parameters are one segment of the address each, whatever is in it: a run's id may have slashes."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        raw = scope.get("raw_path") or quote(scope["path"]).encode()
+        kept = re.sub(rb"%(2[fF5])", rb"%25\1", raw.partition(b"?")[0])  # slashes and percent signs stay encoded
+        return super().matches({**scope, "path": unquote_to_bytes(kept).decode("utf-8", "replace")})
+
+
+def segment(request: Request, name: str) -> str:
+    """A parameter of the address."""
+    return unquote(request.path_params[name])
+
+
+def _answered(handler: Handler, told: Mapping[str, str]) -> Handler:
+    """A handler with its headers; what is wrong is one sentence in JSON."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            response = await handler(request)
+            headers = told
+        except Exception as error:
+            found = fault(error)
+            if found.status == 500:
+                LOG.error("%s: %s", request.scope["path"], sentence(error))
+            close = {"connection": "close"} if found.status in (408, 413) else {}  # the rest is not read
+            response = data({"error": {"message": found.message, "code": found.code}}, found.status)
+            headers = {**_DATA, **found.headers, **close}
+        for name, value in {**_ALWAYS, **headers}.items():
+            response.headers.setdefault(name, value)
+        return response
+
+    return answer
+
+
+def data(content: object, status: int = 200) -> Response:
+    """Plain data as JSON."""
+    return Response(dumped(content), status, media_type="application/json")
+
+
+class Filters(Wire):
+    """What runs are listed; as the words of an address."""
+
+    text: str | None = Field(None, max_length=1000)
+    status: str | None = Field(None, pattern="^(running|killed|done|failed|interrupted|budget)$")
+    name: str | None = Field(None, max_length=1000)
+    answer: str | None = Field(None, max_length=10_000)
+    since: float | None = Field(None, ge=0, le=1e12)
+    until: float | None = Field(None, ge=0, le=1e12)
+    min_usd: float | None = Field(None, ge=0, le=1e12)
+    max_usd: float | None = Field(None, ge=0, le=1e12)
+    sort: str = Field("created", pattern="^(created|cost|calls|tokens|seconds)$")
+    items: bool = False
+    limit: Whole = Field(50, ge=1, le=500)
+    offset: Whole = Field(0, ge=0, le=2**31)
+
+    model_config = {**Wire.model_config, "strict": False}
+
+
+class From(Wire):
+    """How far somebody has been told of a run."""
+
+    event: int = Field(0, ge=0, lt=2**63)
+    call: int = Field(0, ge=0, lt=2**63)
+
+    model_config = {**Wire.model_config, "strict": False}
+
+
+class Pages:
+    """What answers at the addresses.
+
+    Args:
+        viewer: what they share.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer = viewer
+
+    # ---- pages -------------------------------------------------------------------------------------------------
+
+    async def page(self, request: Request) -> Response:
+        """The page itself: which view it shows is its own affair."""
+        return HTMLResponse(page.served())
+
+    async def static(self, request: Request) -> Response:
+        """Its script and its style."""
+        kinds = {"app.js": "text/javascript; charset=utf-8", "app.css": "text/css; charset=utf-8"}
+        name = segment(request, "name")
+        if name not in kinds:
+            raise nothing("there is nothing of that name.")
+        same = request.scope["query_string"].decode("latin-1") == page.version(name)
+        kept = "public, max-age=31536000, immutable" if same else "no-cache"
+        return Response(page.asset(name), headers={"content-type": kinds[name], "cache-control": kept})
+
+    async def file(self, request: Request) -> Response:
+        """A run as one file."""
+        info = await self._viewer.run(segment(request, "run"))
+        content = await page.of_run(self._viewer.journal, info.id)
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", info.id)[:120]
+        said = {"content-disposition": f'attachment; filename="agora-{name}.html"',
+                "content-security-policy": "sandbox"}  # fmt: skip
+        return HTMLResponse(content.encode("utf-8", "replace"), headers=said)
+
+    # ---- runs --------------------------------------------------------------------------------------------------
+
+    async def runs(self, request: Request) -> Response:
+        """Runs, newest first or largest first."""
+        found = asked(Filters, request)
+        infos, more = await self._viewer.listed(found)
+        listed = []
+        for info in infos:
+            record = run_record(info, self._viewer.here(info.id))
+            record["question"] = None if info.question is None else cut(info.question)
+            record["reason"] = None if info.reason is None else cut(info.reason)
+            listed.append(record)
+        names = await self._viewer.names()
+        return data({"runs": listed, "more": more, "names": names, "store": self._viewer.shown})
+
+    async def run(self, request: Request) -> Response:
+        """All of a run, but for what was asked in its calls."""
+        info = await self._viewer.run(segment(request, "run"))
+        records, cursor = await self._viewer.hub.told(info.id)
+        return data({"records": records, "cursor": {"event": cursor.event, "call": cursor.call}})
+
+    async def call(self, request: Request) -> Response:
+        """The whole of a call."""
+        number = request.path_params["call"]
+        found = await self._viewer.journal.call(segment(request, "run"), number) if number < 2**63 else None
+        if found is None:
+            raise nothing("there is no such call.")
+        return data(full_call(found))
+
+    async def live(self, request: Request) -> Response:
+        """What is new of a run, as it comes."""
+        info = await self._viewer.run(segment(request, "run"))
+        since = asked(From, request)
+        cursor = Cursor(since.event, since.call)
+        # a browser whose connection was lost says what it has
+        last = re.fullmatch(r"(\d{1,18})\.(\d{1,18})", request.headers.get("last-event-id", ""))
+        if last is not None:
+            cursor = Cursor(int(last[1]), int(last[2]))
+        return Live(self._viewer.hub, info.id, cursor, self._viewer.gate)
+
+
+def nothing(said: str) -> Refused:
+    """That there is nothing at an address."""
+    return Refused(said, status=404, code="not_found")
+
+
+def cut(text: str) -> str:
+    """A text as it stands in a list."""
+    return text if len(text) <= _LISTED else f"{text[: _LISTED - 1]}…"
+
+
+def asked(form: type[_F], request: Request) -> _F:
+    """The words of an address. One that is empty is not there.
+
+    Raises:
+        Refused: naming what is wrong.
+    """
+    try:
+        return form.model_validate({key: value for key, value in request.query_params.items() if value != ""})
+    except ValidationError as errors:
+        raise wrong(errors) from None
