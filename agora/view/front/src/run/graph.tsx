@@ -135,7 +135,7 @@ export function Graph({ debate, votes, selected, onSelect, readings, strong }: P
           {carried !== null && <><path class="edge carried" d={carried.stroke} /><path class="head carried" d={carried.fill} /></>}
           {touching !== null && <><path class="edge touching" d={touching.stroke} /><path class="head touching" d={touching.fill} /></>}
           <g class="dots" ref={layer} aria-hidden="true" />
-          {nodes}
+          <g>{nodes}</g>
           <g class="names" aria-hidden="true">
             {labels.map((label) => (
               <text key={label.i} x={label.x} y={label.y} text-anchor={label.anchor} class={speaking.has(agents[label.i]!) ? "speaks" : undefined}>{label.text}</text>
@@ -190,7 +190,7 @@ function useNodes(debate: Debate, votes: Votes, picture: Picture, speaking: Set<
     const node = (
       <g
         key={i} data-i={i} class={`agent ${kind} ${absent ? "absent" : ""} ${i === chosen ? "chosen" : ""}`} transform={`translate(${x.toFixed(1)} ${y.toFixed(1)})`}
-        tabIndex={i === stop ? 0 : -1} role="button" aria-pressed={i === chosen}
+        tabindex={i === stop ? 0 : -1} role="button" aria-pressed={i === chosen}
         aria-label={`${agent}: ${said.slice(0, 80)}${absent ? ", absent" : ""}${speaks ? ", speaks" : ""}; reads ${reads}`}
       >
         {speaks && <circle class="ring" r={r + Math.max(2.5, r * 0.36)} />}

@@ -60,7 +60,9 @@ function Grid({ debate, votes, inner, selected, open, onOpen, onSelect, onInner,
   const box = useRef<HTMLDivElement>(null);
   const [view, setView] = useState({ top: 0, left: 0, high: 560, wide: 700 });
   const [active, setActive] = useState<At>([0, 0, 0]);
+  const latest = useRef<At>([0, 0, 0]); // keys may come faster than cells
   const wanted = useRef(false); // the active cell is to have the focus when it is there
+  const go = (to: At): void => setActive((latest.current = to));
   const { columns } = votes, row = ROW * votes.entries + 1;
   const longest = useMemo(() => debate.agents.reduce((most, agent) => Math.max(most, agent.length), 5), [debate.agents]);
   const names = Math.min(view.wide < 520 ? 92 : 140, Math.max(78, longest * 8.6 + 18));
@@ -106,7 +108,7 @@ function Grid({ debate, votes, inner, selected, open, onOpen, onSelect, onInner,
   useEffect(() => {
     if (selected !== null && rowOf.has(selected)) reveal(rowOf.get(selected)!, null);
   }, [selected]);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!wanted.current) return;
     const to = box.current?.querySelector<HTMLElement>(`[data-at="${active.join(":")}"]`);
     if (to) {
@@ -127,13 +129,12 @@ function Grid({ debate, votes, inner, selected, open, onOpen, onSelect, onInner,
   const move = (to: At): void => {
     const r = Math.max(0, Math.min(agents.length - 1, to[0])), c = Math.max(0, Math.min(columns.length - 1, to[1]));
     wanted.current = true;
-    setActive([r, c, Math.max(0, Math.min(entriesAt(r, c) - 1, to[2]))]);
+    go([r, c, Math.max(0, Math.min(entriesAt(r, c) - 1, to[2]))]);
     reveal(r, c);
   };
   const keys = (event: KeyboardEvent): void => {
-    const at = (event.target as HTMLElement).dataset.at?.split(":").map(Number) as [number, number, number] | undefined;
-    if (at === undefined || event.metaKey || event.altKey) return;
-    const [r, c, e] = at, page = Math.max(1, Math.floor((view.high - HEAD) / row) - 1);
+    if ((event.target as HTMLElement).dataset.at === undefined || event.metaKey || event.altKey) return;
+    const [r, c, e] = latest.current, page = Math.max(1, Math.floor((view.high - HEAD) / row) - 1);
     switch (event.key) {
       case "ArrowRight": move([r, c + 1, e]); break;
       case "ArrowLeft": move([r, c - 1, e]); break;
@@ -154,7 +155,7 @@ function Grid({ debate, votes, inner, selected, open, onOpen, onSelect, onInner,
       class="grid" ref={box} onKeyDown={keys}
       onFocusIn={(event) => {
         const at = (event.target as HTMLElement).dataset.at?.split(":").map(Number);
-        if (at !== undefined && at.join(":") !== active.join(":")) setActive([at[0]!, at[1]!, at[2]!]);
+        if (at !== undefined && !wanted.current && at.join(":") !== latest.current.join(":")) go([at[0]!, at[1]!, at[2]!]);
       }}
     >
       <table role="grid" aria-label="What each agent said in each round" aria-rowcount={agents.length + 1} aria-colcount={columns.length + 1} style={{ width: `${names + columns.length * column}px` }}>

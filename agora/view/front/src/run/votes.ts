@@ -114,6 +114,7 @@ const cut = (text: string, most = 40): string => (text.length > most ? `${text.s
 // What a round came to, in words.
 export function words(column: Column, most = 4): string {
   const sorted = [...column.votes].sort((a, b) => b[1] - a[1]);
+  if (sorted.length === most + 1) most++;
   const parts = sorted.slice(0, most).map(([answer, n]) => `${n} for ${cut(answer)}`);
   const rest = sorted.slice(most).reduce((sum, [, n]) => sum + n, 0);
   if (rest > 0) parts.push(`${rest} for ${sorted.length - most} other answers`);
