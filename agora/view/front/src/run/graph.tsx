@@ -97,8 +97,10 @@ export function Graph({ debate, votes, selected, onSelect, readings, strong }: P
     const next = by === 0 ? 1 : Math.max(1, Math.min(zoom * by, 7_000 / Math.max(1, space)));
     const found = box.current;
     if (found !== null && next !== zoom) {
-      // what is in the middle stays there
-      const x = (found.scrollLeft + found.clientWidth / 2) / found.scrollWidth, y = (found.scrollTop + found.clientHeight / 2) / found.scrollHeight;
+      // what is in the middle stays there; at first that is an agent, not the empty middle of a circle
+      const [ax, ay] = picture.points[Math.max(0, chosen)] ?? [0, 0];
+      const x = zoom === 1 ? ax / picture.width : (found.scrollLeft + found.clientWidth / 2) / found.scrollWidth;
+      const y = zoom === 1 ? ay / picture.height : (found.scrollTop + found.clientHeight / 2) / found.scrollHeight;
       setZoom(next);
       requestAnimationFrame(() => found.scrollTo(x * found.scrollWidth - found.clientWidth / 2, y * found.scrollHeight - found.clientHeight / 2));
     }

@@ -21,7 +21,7 @@ export function Shares({ votes, agents, verdict }: { votes: Votes; agents: numbe
     + (last === first ? "" : ` Round ${last.round}: ${words(last)}.`)
     + (support.length > 0 ? ` Weight in the verdict: ${support.slice(0, 4).map(([answer, weight]) => `${answer.slice(0, 40)} ${round(weight)}`).join(", ")}.` : "");
   const rest = [...last.votes].reduce((sum, [answer, n]) => sum + (shown.includes(answer) ? 0 : n), 0);
-  const others = Math.max(0, votes.marks.size - shown.length);
+  const others = new Set(voted.flatMap(({ votes: counted }) => [...counted.keys()].filter((answer) => !shown.includes(answer)))).size;
   return (
     <div class="shares">
       <svg viewBox={`0 0 ${wide} ${HIGH + 16}`} width={wide} height={HIGH + 16} role="img" aria-label={text}>
