@@ -29,7 +29,7 @@ export function draw(debate: Debate, lines: readonly Line[], space: number, most
   const left = least(xs), top = least(ys), wide = Math.max(1, -least(xs.map((x) => -x)) - left), tall = -least(ys.map((y) => -y)) - top;
   const longest = Math.max(...debate.agents.slice(0, NAMED).map((agent) => name(agent).length), 3) * GLYPH;
   const names = n <= NAMED ? Math.min(longest, where === "out" ? 110 : 60) : 0;
-  const side = Math.min(space * 0.26, names + 16), over = 26;
+  const side = Math.min(space * 0.26, names + 16), over = 30;
   let scale = Math.min((space - 2 * side) / wide, tall > 0 ? (most - 2 * over) / tall : Infinity, 1.25) * zoom;
   if (!(scale > 0)) scale = 1;
   const width = Math.max(space, wide * scale + 2 * side), height = tall * scale + 2 * over;

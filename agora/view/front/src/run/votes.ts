@@ -117,7 +117,7 @@ export function words(column: Column, most = 4): string {
   if (sorted.length === most + 1) most++;
   const parts = sorted.slice(0, most).map(([answer, n]) => `${n} for ${cut(answer)}`);
   const rest = sorted.slice(most).reduce((sum, [, n]) => sum + n, 0);
-  if (rest > 0) parts.push(`${rest} for ${sorted.length - most} other answers`);
+  if (rest > 0) parts.push(`${rest} for others`);
   if (column.none > 0) parts.push(`${column.none} without an answer`);
   if (column.absent > 0) parts.push(`${column.absent} absent`);
   return parts.join(", ") || "nobody has answered";
