@@ -17,6 +17,7 @@ import { Reader } from "./reader";
 import { useReading } from "./reading";
 import { Replay } from "./replay";
 import { Rounds } from "./rounds";
+import { useSettled } from "./settled";
 import { keyOf, type Debate, type Story } from "./story";
 import { votesOf, words, type Votes } from "./votes";
 import { Within, within } from "./within";
@@ -99,6 +100,15 @@ function Told({ story, whole, newest, at, setAt, opened, open, following, again,
   const onClose = useCallback(() => open({ turn: null }), []);
   const onSelect = useCallback((agent: string | null) => open({ agent }), []);
   const onInner = useCallback((path: string) => open({ debate: path, turn: null, agent: null }), []);
+  // what stands further down follows a little later, so that the picture moves smoothly
+  const later = useSettled(useMemo(() => ({ story: shown, debate }), [shown, debate]));
+  const rest = useMemo(() => later !== null && (
+    <>
+      <Outcome story={later.story} debate={later.debate} />
+      <Costs story={later.story} debate={later.debate} />
+      <Messages story={later.story} debate={later.debate} selected={opened.turn} onOpen={onOpen} source={source} />
+    </>
+  ), [later, opened.turn]);
   const turn = opened.turn === null ? undefined : (debate.byKey.get(opened.turn) ?? newest.byKey.get(opened.turn));
   const selected = opened.agent !== null && debate.agents.includes(opened.agent) ? opened.agent : null;
   return (
@@ -118,9 +128,7 @@ function Told({ story, whole, newest, at, setAt, opened, open, following, again,
           <Graph key={debate.path} debate={debate} votes={votes} selected={selected} onSelect={onSelect} readings={readings} strong={strong} />
           <Rounds debate={debate} votes={votes} inner={inner} selected={selected} open={turn?.key ?? null} onOpen={onOpen} onSelect={onSelect} onInner={onInner} />
         </div>
-        <Outcome story={shown} debate={debate} />
-        <Costs story={shown} debate={debate} />
-        <Messages story={shown} debate={debate} selected={selected} onOpen={onOpen} />
+        {rest}
       </div>
       {turn !== undefined && (
         <Panel wide={wide} onClose={onClose}>
