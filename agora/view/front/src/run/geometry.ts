@@ -88,15 +88,15 @@ function around(line: Line, points: readonly Point[], r: number): Line {
   return line;
 }
 
-const f = (x: number): string => x.toFixed(1);
+const f = (x: number): number => Math.round(x * 10) / 10;
 
 // All lines as one path, and all arrow heads as another, empty where there are too many to be seen.
 export function paths(lines: readonly Line[], picture: Picture, heads = lines.length <= HEADS): { stroke: string; fill: string } {
   let stroke = "", fill = "";
-  const ends = new Map<number, number>();
-  for (const { u, v } of lines) (ends.set(u, (ends.get(u) ?? 0) + 1), ends.set(v, (ends.get(v) ?? 0) + 1));
+  const ends = picture.points.map(() => 0);
+  for (const { u, v } of heads ? lines : []) (ends[u]!++, ends[v]!++);
   // as large as there is room for around the busiest agent; where there is none and all go both ways, they say nothing
-  const room = (5 * (picture.r + 2)) / Math.max(1, ...ends.values()), size = Math.max(3, Math.min(7, picture.r, room));
+  const room = (5 * (picture.r + 2)) / ends.reduce((a, b) => Math.max(a, b), 1), size = Math.max(3, Math.min(7, picture.r, room));
   if (room < 2.5 && lines.every((line) => line.both)) heads = false;
   for (const line of lines) {
     const bow = curve(line, picture.points, picture.r), [a, c, b] = bow;

@@ -37,7 +37,8 @@ export function Graph({ debate, votes, selected, onSelect, readings, strong }: P
   }, []);
 
   const lines = useMemo(() => linesOf(debate), [agents, edges]);
-  const picture = useMemo(() => draw(debate, lines, space || 560, 520, zoom), [agents, lines, layout, space, zoom]);
+  // nothing is drawn before it is known how wide
+  const picture = useMemo(() => (space === 0 ? NOWHERE : draw(debate, lines, space, 520, zoom)), [agents, lines, layout, space, zoom]);
   const drawn = useMemo(() => paths(picture.lines, picture), [picture]);
   const between = useMemo(() => {
     const found = new Map<number, Line>();
@@ -156,6 +157,7 @@ export function Graph({ debate, votes, selected, onSelect, readings, strong }: P
   );
 }
 
+const NOWHERE: Picture = { points: [], r: 0, width: 1, height: 1, lines: [], labels: [], scale: 1 };
 const turned = (line: Line): Line => ({ u: line.v, v: line.u, both: false, bend: -line.bend });
 
 function Name({ i, agents, picture }: { i: number; agents: readonly string[]; picture: Picture }) {
@@ -198,7 +200,7 @@ function useNodes(debate: Debate, votes: Votes, picture: Picture, speaking: Set<
         {speaks && <circle class="ring" r={r + Math.max(2.5, r * 0.36)} />}
         {r >= 2.5 ? <circle class="body" r={r} /> : <path class="tick" d={outward(picture, x, y)} />}
         {r >= 6.5 && mark !== undefined && <text y={r * 0.36} font-size={r * (mark.sign.length > 1 ? 0.85 : 1.1)} text-anchor="middle">{mark.sign}</text>}
-        {r < 12 && <circle class="reach" r={Math.max(r, Math.min(12, r + 5))} />}
+        {r >= 2.5 && r < 12 && <circle class="reach" r={Math.max(r, Math.min(12, r + 5))} />}
       </g>
     );
     cache.current.set(i, { of, node });
