@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Key } from "../src/records";
 import { keyOf, Story } from "../src/run/story";
-import { bar, leading, list, votesOf, words } from "../src/run/votes";
+import { bar, leading, list, votersOf, votesOf, words } from "../src/run/votes";
 import { run, teller } from "./told";
 
 const all = (round: number, ...names: string[]): Key[] => names.map((name) => [name, round, "answer"]);
@@ -78,4 +78,13 @@ test("names as a sentence has them", () => {
   assert.equal(list(["a"]), "a");
   assert.equal(list(["a", "b", "c"]), "a, b, c");
   assert.equal(list(["a", "b", "c", "d"]), "a, b and 2 more");
+});
+
+test("a bar is full when all who vote have voted", () => {
+  const tell = teller(), story = new Story().add([
+    run(), tell.started(["a", "b", "critic"]), tell.spoke("a", 0, "1"), tell.spoke("critic", 0, undefined, [], { phase: "critique" }), tell.spoke("b", 0, null),
+  ]);
+  assert.equal(votersOf(votesOf(story.main!), story.main!), 3);
+  story.add([tell.decided("1", { 1: 1 })]);
+  assert.equal(votersOf(votesOf(story.main!), story.main!), 2);
 });

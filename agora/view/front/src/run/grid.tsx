@@ -15,6 +15,7 @@ const CHUNK = 8; // rows that come and go together, so that not every pixel draw
 export interface GridProps {
   debate: Debate;
   votes: Votes;
+  voters: number; // who fill a bar of votes
   inner: Map<string, string>; // place of a turn -> path of a debate in it
   selected: string | null; // agent
   open: string | null; // key of the turn in the reader

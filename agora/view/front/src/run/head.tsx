@@ -143,8 +143,11 @@ export function Decision({ debate, votes, going }: { debate: Debate; votes: Vote
     );
   }
   const total = Object.values(verdict.support).reduce((sum, weight) => sum + Math.max(0, weight), 0);
+  // what a judge decided, nobody may have voted for
   const share =
-    verdict.answer === null ? null : (verdict.confidence ?? (total > 0 ? (verdict.support[verdict.answer] ?? 0) / total : null));
+    verdict.answer === null || verdict.support[verdict.answer] === undefined
+      ? null
+      : (verdict.confidence ?? (total > 0 ? (verdict.support[verdict.answer] ?? 0) / total : null));
   const size = (verdict.answer?.length ?? 0) < 28 ? "short" : (verdict.answer?.length ?? 0) < 120 ? "middling" : "long";
   return (
     <div class="decision">

@@ -19,7 +19,7 @@ import { Replay } from "./replay";
 import { Rounds } from "./rounds";
 import { useSettled } from "./settled";
 import { keyOf, type Debate, type Story } from "./story";
-import { votesOf, words, type Votes } from "./votes";
+import { votersOf, votesOf, words, type Votes } from "./votes";
 import { Within, within } from "./within";
 import "./page.css";
 
@@ -175,6 +175,7 @@ function Told({ story, whole, newest, at, setAt, opened, open, following, again,
           <Rounds
             debate={debate}
             votes={votes}
+            voters={votersOf(all, newest)}
             inner={inner}
             selected={selected}
             open={turn?.key ?? null}

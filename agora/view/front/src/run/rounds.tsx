@@ -34,7 +34,7 @@ export function Rounds(props: GridProps) {
           </label>
         )}
       </div>
-      <Shares votes={votes} agents={debate.agents.length} verdict={debate.verdict} />
+      <Shares votes={votes} voters={props.voters} verdict={debate.verdict} />
       {votes.columns.length === 0 ? (
         <p class="empty">Nobody has spoken yet.</p>
       ) : (

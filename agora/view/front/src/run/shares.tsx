@@ -10,7 +10,7 @@ const HIGH = 72,
   WIDE = 600,
   LAST = 44;
 
-export function Shares({ votes, agents, verdict }: { votes: Votes; agents: number; verdict: VerdictData | null }) {
+export function Shares({ votes, voters, verdict }: { votes: Votes; voters: number; verdict: VerdictData | null }) {
   const voted = votes.columns.filter((column) => column.votes.size > 0 || column.none > 0 || column.absent > 0);
   const support = Object.entries(verdict?.support ?? {}).filter(([, weight]) => weight > 0);
   const shown = useMemo(() => leading(votes, verdict?.support), [votes, verdict]);
@@ -40,7 +40,7 @@ export function Shares({ votes, agents, verdict }: { votes: Votes; agents: numbe
       <svg viewBox={`0 0 ${wide} ${HIGH + 16}`} width={wide} height={HIGH + 16} role="img" aria-label={text}>
         {voted.map((column, i) => (
           <g key={column.round} transform={`translate(${(i * step).toFixed(2)} 0)`}>
-            <Bar shares={bar(column.votes, shown)} of={Math.max(agents, 1)} wide={step - gap} votes={votes} />
+            <Bar shares={bar(column.votes, shown)} of={Math.max(voters, 1)} wide={step - gap} votes={votes} />
             {(step > 18 || i % Math.ceil(22 / step) === 0) && (
               <text x={(step - gap) / 2} y={HIGH + 13} text-anchor="middle">
                 {column.round}
