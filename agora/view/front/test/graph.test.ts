@@ -56,3 +56,10 @@ test("the graph in words", () => {
   assert.equal(described(graph(["a", "b", "c"], [["a", "b"], ["b", "c"]])), "3 agents, 2 edges, each reads 0.7 on average");
   assert.equal(described(graph(["a", "b"], [])), "2 agents, nobody reads anybody");
 });
+
+test("a graph whose edges are too many to be told is not said to have none", () => {
+  const tell = teller(), names = named(150), story = new Story().add([run(), tell.started(names), tell.spoke("agent 0", 0, "1"), tell.spoke("agent 1", 0, "1")]);
+  assert.equal(described(story.main!), "150 agents, nobody reads anybody");
+  story.add([tell.spoke("agent 0", 1, "1", [["agent 0", 0, "answer"], ["agent 1", 0, "answer"]])]);
+  assert.equal(described(story.main!), "150 agents, more edges than are told");
+});

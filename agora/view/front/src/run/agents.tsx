@@ -24,6 +24,7 @@ export function useNodes(
   speaking: Set<string>,
   chosen: number,
   stop: number,
+  dark: boolean, // its edges are not told
 ): VNode[] {
   const cache = useRef(new Map<number, { of: string; node: VNode }>());
   const degrees = useMemo(() => {
@@ -38,7 +39,7 @@ export function useNodes(
     const mark = answer === null ? undefined : votes.marks.get(answer);
     const speaks = speaking.has(agent),
       absent = standing?.absent ?? false,
-      reads = degrees[i]!;
+      reads = dark ? "" : `; reads ${degrees[i]!}`;
     const of = `${x} ${y} ${picture.r} ${agent} ${mark?.sign} ${mark?.index} ${answer} ${speaks} ${absent} ${i === chosen} ${i === stop} ${reads}`;
     const before = cache.current.get(i);
     if (before?.of === of) return before.node;
@@ -56,7 +57,7 @@ export function useNodes(
         tabindex={i === stop ? 0 : -1}
         role="button"
         aria-pressed={i === chosen}
-        aria-label={`${agent}: ${said.slice(0, 80)}${absent ? ", absent" : ""}${speaks ? ", speaks" : ""}; reads ${reads}`}
+        aria-label={`${agent}: ${said.slice(0, 80)}${absent ? ", absent" : ""}${speaks ? ", speaks" : ""}${reads}`}
       >
         {speaks && <circle class="ring" r={r + Math.max(2.5, r * 0.36)} />}
         {r >= 2.5 ? <circle class="body" r={r} /> : <path class="tick" d={outward(picture, x, y)} />}
@@ -73,7 +74,7 @@ export function useNodes(
   });
 }
 
-export function About({ agent, votes, reads, readBy }: { agent: string; votes: Votes; reads: string[]; readBy: string[] }) {
+export function About({ agent, votes, reads, readBy }: { agent: string; votes: Votes; reads: string[] | null; readBy: string[] }) {
   const held: { round: number; answer: string | null; why: "abstained" | "unparsed" | null }[] = [];
   votes.said.get(agent)?.forEach((turns) => {
     const final = turns?.findLast((turn) => votes.finals.has(turn.key) && turn.error === null);
@@ -91,8 +92,14 @@ export function About({ agent, votes, reads, readBy }: { agent: string; votes: V
         </span>
       ))}
       <span class="soft">
-        <bdi>{reads.length > 0 ? `reads ${list(reads, 4)}` : "reads nobody"}</bdi>;{" "}
-        <bdi>{readBy.length > 0 ? `read by ${list(readBy, 4)}` : "read by nobody"}</bdi>
+        {reads === null ? (
+          "whom it reads is told with each turn"
+        ) : (
+          <>
+            <bdi>{reads.length > 0 ? `reads ${list(reads, 4)}` : "reads nobody"}</bdi>;{" "}
+            <bdi>{readBy.length > 0 ? `read by ${list(readBy, 4)}` : "read by nobody"}</bdi>
+          </>
+        )}
       </span>
     </>
   );

@@ -196,16 +196,17 @@ function labelled(
   return found;
 }
 
+// Whether there are edges that are not told: of more than 20,000 none is, and so many need so many agents.
+export const untold = (debate: Debate): boolean =>
+  debate.edges.length === 0 && debate.agents.length > 141 && debate.turns.some((turn) => turn.reads.length > 1);
+
 // The graph in words.
 export function described(debate: Debate): string {
   const n = debate.agents.length,
     edges = debate.edges.length;
   const agents = `${n.toLocaleString("en")} ${n === 1 ? "agent" : "agents"}`;
   if (n < 2) return agents;
-  if (edges === 0)
-    return debate.turns.some((turn) => turn.round > 0 && turn.reads.length > 1)
-      ? `${agents}, more edges than are told`
-      : `${agents}, nobody reads anybody`;
+  if (edges === 0) return `${agents}, ${untold(debate) ? "more edges than are told" : "nobody reads anybody"}`;
   const reads = new Array<number>(n).fill(0),
     read = new Array<number>(n).fill(0);
   for (const [u, v] of debate.edges) (reads[v]!++, read[u]!++);

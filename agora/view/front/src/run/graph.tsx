@@ -3,7 +3,7 @@
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { About, useNodes } from "./agents";
 import { Dots, type Reading } from "./dots";
-import { described, draw, linesOf, paths, type Line, type Picture } from "./geometry";
+import { described, draw, linesOf, paths, untold, type Line, type Picture } from "./geometry";
 import type { Debate } from "./story";
 import type { Votes } from "./votes";
 import "./graph.css";
@@ -49,7 +49,8 @@ export function Graph({ debate, votes, selected, onSelect, readings, strong }: P
     return (u: number, v: number): Line =>
       found.get(u * agents.length + v) ?? found.get(v * agents.length + u) ?? { u, v, both: false, bend: 0 };
   }, [picture]);
-  const text = useMemo(() => described(debate), [agents, edges, debate.turns.length > 0]);
+  const dark = useMemo(() => untold(debate), [edges, edges.length === 0 ? debate : null]);
+  const text = useMemo(() => described(debate), [agents, edges, dark]);
 
   useEffect(() => {
     if (layer.current === null) return;
@@ -92,7 +93,7 @@ export function Graph({ debate, votes, selected, onSelect, readings, strong }: P
   );
 
   const speaking = new Set([...debate.speaking.values()].map(({ agent }) => agent));
-  const nodes = useNodes(debate, votes, picture, speaking, chosen, stop);
+  const nodes = useNodes(debate, votes, picture, speaking, chosen, stop, dark);
   const at = (event: Event): number | null => {
     const found = (event.target as Element).closest<SVGGElement>("[data-i]")?.dataset.i;
     return found === undefined ? null : Number(found);
@@ -227,7 +228,7 @@ export function Graph({ debate, votes, selected, onSelect, readings, strong }: P
           <About
             agent={agents[shown] ?? ""}
             votes={votes}
-            reads={touching.reads.map((i) => agents[i]!)}
+            reads={dark ? null : touching.reads.map((i) => agents[i]!)}
             readBy={touching.readBy.map((i) => agents[i]!)}
           />
         )}
