@@ -2,10 +2,10 @@
 
 python tests/benchmarks/view_run.py [--times 5] [--chromium PATH] [--json]
 
-Runs of scripted voices are exported as one file each and opened from disk in headless Chromium. `script` and `layout` are
-the browser's own sums (CDP Performance.getMetrics) from navigation until the table of rounds stands and nothing is under
-way; `shown` is when the table stands, since navigation. A step is one event back or on by the bar, until the next frame
-has been drawn: the floor is an empty frame of the same page. Needs playwright and a Chromium.
+Runs of scripted voices are exported as one file each and opened from disk in headless Chromium. `script` and `layout`
+are the browser's own sums (CDP Performance.getMetrics) from navigation until the table of rounds stands and nothing is
+under way; `shown` is when the table stands, since navigation. A step is one event back, or a jump, by the bar, until
+the next frame has been drawn: the floor is an empty frame of the same page. Needs playwright and a Chromium.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from agora.records import Message, Reply, Usage
 from agora.text.stop import rounds
 from agora.view.page import of_run
 
-ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
-WORDS = "the keys are bought sold counted again so that left over sum minus plus because then".split()
+ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+WORDS = ["the", "keys", "are", "bought", "sold", "counted", "again", "so", "left", "over", "because", "then"]
 STEPS = """async (count) => {
   const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
   const bar = document.querySelector('.replay input'), most = Number(bar.max), times = [], empty = [];
   const set = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set;
   for (let i = 0; i < count; i++) {
-    const to = i % 2 ? Math.floor(most * ((i * 0.381966) % 1)) : Number(bar.value) > 1 ? Number(bar.value) - 1 : most - 1;
+    const now = Number(bar.value), to = i % 2 ? Math.floor(most * ((i * 0.381966) % 1)) : now > 1 ? now - 1 : most - 1;
     let began = performance.now();
     await frame();
     empty.push(performance.now() - began);
@@ -109,7 +109,7 @@ def _measure(browser: Any, file: Path) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=5)
-    parser.add_argument("--chromium", default=shutil.which("chromium"), help="the browser; default: the one on the path")
+    parser.add_argument("--chromium", default=shutil.which("chromium"), help="default: on the path")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     from playwright.sync_api import sync_playwright

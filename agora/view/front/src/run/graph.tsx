@@ -1,13 +1,11 @@
 // The picture of who reads whom: agents with the answers they hold, and messages on their way.
 
-import type { VNode } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import { Short } from "../text";
-import { Chip } from "./chip";
+import { About, useNodes } from "./agents";
 import { Dots, type Reading } from "./dots";
-import { described, draw, linesOf, paths, type Line, type Picture } from "./geometry";
+import { described, draw, linesOf, paths, untold, type Line, type Picture } from "./geometry";
 import type { Debate } from "./story";
-import { list, type Votes } from "./votes";
+import type { Votes } from "./votes";
 import "./graph.css";
 
 interface Props {
@@ -20,7 +18,9 @@ interface Props {
 }
 
 export function Graph({ debate, votes, selected, onSelect, readings, strong }: Props) {
-  const box = useRef<HTMLDivElement>(null), layer = useRef<SVGGElement>(null), dots = useRef<Dots | null>(null);
+  const box = useRef<HTMLDivElement>(null),
+    layer = useRef<SVGGElement>(null),
+    dots = useRef<Dots | null>(null);
   const [space, setSpace] = useState(0);
   const [zoom, setZoom] = useState(1);
   const [near, setNear] = useState<number | null>(null); // pointed at, or focused
@@ -37,7 +37,11 @@ export function Graph({ debate, votes, selected, onSelect, readings, strong }: P
   }, []);
 
   const lines = useMemo(() => linesOf(debate), [agents, edges]);
-  const picture = useMemo(() => draw(debate, lines, space || 560, 520, zoom), [agents, lines, layout, space, zoom]);
+  // nothing is drawn before it is known how wide
+  const picture = useMemo(
+    () => (space === 0 ? NOWHERE : draw(debate, lines, space, 520, zoom)),
+    [agents, lines, layout, space, zoom],
+  );
   const drawn = useMemo(() => paths(picture.lines, picture), [picture]);
   const between = useMemo(() => {
     const found = new Map<number, Line>();
@@ -45,7 +49,8 @@ export function Graph({ debate, votes, selected, onSelect, readings, strong }: P
     return (u: number, v: number): Line =>
       found.get(u * agents.length + v) ?? found.get(v * agents.length + u) ?? { u, v, both: false, bend: 0 };
   }, [picture]);
-  const text = useMemo(() => described(debate), [agents, edges, debate.turns.length > 0]);
+  const dark = useMemo(() => untold(debate), [edges, edges.length === 0 ? debate : null]);
+  const text = useMemo(() => described(debate), [agents, edges, dark]);
 
   useEffect(() => {
     if (layer.current === null) return;
@@ -53,27 +58,42 @@ export function Graph({ debate, votes, selected, onSelect, readings, strong }: P
     return () => mine.clear();
   }, [picture]);
   useEffect(() => {
-    if (readings.length > 0 && !matchMedia("(prefers-reduced-motion: reduce)").matches) dots.current?.send(readings, between, picture);
+    if (readings.length > 0 && !matchMedia("(prefers-reduced-motion: reduce)").matches)
+      dots.current?.send(readings, between, picture);
   }, [readings]);
 
   const chosen = selected === null ? -1 : agents.indexOf(selected);
   const shown = near ?? (chosen >= 0 ? chosen : null);
   const touching = useMemo(() => {
     if (shown === null) return null;
-    const reads: number[] = [], readBy: number[] = [];
+    const reads: number[] = [],
+      readBy: number[] = [];
     for (const [u, v] of edges) {
       if (v === shown) reads.push(u);
       if (u === shown) readBy.push(v);
     }
-    return { reads, readBy, ...paths(lines.length === 0 ? [] : picture.lines.filter((line) => line.u === shown || line.v === shown), picture, true) };
+    return {
+      reads,
+      readBy,
+      ...paths(lines.length === 0 ? [] : picture.lines.filter((line) => line.u === shown || line.v === shown), picture, true),
+    };
   }, [shown, picture, edges]);
   const carried = useMemo(
-    () => (strong === null ? null : paths(strong.read.map((u) => ({ ...between(u, strong.reader), both: false })).map((line) => (line.v === strong.reader ? line : turned(line))), picture, true)),
+    () =>
+      strong === null
+        ? null
+        : paths(
+            strong.read
+              .map((u) => ({ ...between(u, strong.reader), both: false }))
+              .map((line) => (line.v === strong.reader ? line : turned(line))),
+            picture,
+            true,
+          ),
     [strong, between],
   );
 
   const speaking = new Set([...debate.speaking.values()].map(({ agent }) => agent));
-  const nodes = useNodes(debate, votes, picture, speaking, chosen, stop);
+  const nodes = useNodes(debate, votes, picture, speaking, chosen, stop, dark);
   const at = (event: Event): number | null => {
     const found = (event.target as Element).closest<SVGGElement>("[data-i]")?.dataset.i;
     return found === undefined ? null : Number(found);
@@ -86,7 +106,14 @@ export function Graph({ debate, votes, selected, onSelect, readings, strong }: P
     const i = at(event);
     if (i === null || event.ctrlKey || event.metaKey || event.altKey) return;
     const n = agents.length;
-    const to: Record<string, number> = { ArrowRight: (i + 1) % n, ArrowDown: (i + 1) % n, ArrowLeft: (i + n - 1) % n, ArrowUp: (i + n - 1) % n, Home: 0, End: n - 1 };
+    const to: Record<string, number> = {
+      ArrowRight: (i + 1) % n,
+      ArrowDown: (i + 1) % n,
+      ArrowLeft: (i + n - 1) % n,
+      ArrowUp: (i + n - 1) % n,
+      Home: 0,
+      End: n - 1,
+    };
     const next = to[event.key];
     if (next !== undefined) focus(next);
     else if (event.key === "Enter" || event.key === " ") onSelect(i === chosen ? null : (agents[i] ?? null));
@@ -97,10 +124,14 @@ export function Graph({ debate, votes, selected, onSelect, readings, strong }: P
     const next = by === 0 ? 1 : Math.max(1, Math.min(zoom * by, 7_000 / Math.max(1, space)));
     const found = box.current;
     if (found !== null && next !== zoom) {
-      // what is in the middle stays there
-      const x = (found.scrollLeft + found.clientWidth / 2) / found.scrollWidth, y = (found.scrollTop + found.clientHeight / 2) / found.scrollHeight;
+      // what is in the middle stays there; at first that is an agent, not the empty middle of a circle
+      const [ax, ay] = picture.points[Math.max(0, chosen)] ?? [0, 0];
+      const x = zoom === 1 ? ax / picture.width : (found.scrollLeft + found.clientWidth / 2) / found.scrollWidth;
+      const y = zoom === 1 ? ay / picture.height : (found.scrollTop + found.clientHeight / 2) / found.scrollHeight;
       setZoom(next);
-      requestAnimationFrame(() => found.scrollTo(x * found.scrollWidth - found.clientWidth / 2, y * found.scrollHeight - found.clientHeight / 2));
+      requestAnimationFrame(() =>
+        found.scrollTo(x * found.scrollWidth - found.clientWidth / 2, y * found.scrollHeight - found.clientHeight / 2),
+      );
     }
   };
   const labels = picture.labels.filter(({ i }) => i !== shown);
@@ -114,109 +145,115 @@ export function Graph({ debate, votes, selected, onSelect, readings, strong }: P
         <span class="soft">{text}</span>
       </figcaption>
       <div class="frame">
-      {(picture.scale < 0.7 || zoom > 1) && (
-        <span class="zoom">
-          <button type="button" aria-label="Smaller" disabled={zoom === 1} onClick={() => scaled(1 / 1.6)}>−</button>
-          <button type="button" aria-label="Larger" onClick={() => scaled(1.6)}>+</button>
-          {zoom > 1 && <button type="button" onClick={() => scaled(0)}>Fit</button>}
-        </span>
-      )}
-      <div class="plane" ref={box} tabIndex={zoom > 1 ? 0 : undefined} role={zoom > 1 ? "region" : undefined} aria-label={zoom > 1 ? "The graph, enlarged" : undefined}>
-        <svg
-          width={picture.width} height={picture.height} viewBox={`0 0 ${picture.width.toFixed(0)} ${picture.height.toFixed(0)}`}
-          role="group" aria-label={text} class={`${shown !== null ? "looking" : ""} ${lines.length > 1_500 ? "many" : ""}`}
-          onPointerOver={(event) => setNear(at(event))} onPointerLeave={() => setNear(null)}
-          onFocusIn={(event) => { const i = at(event); setNear(i); if (i !== null) setStop(i); }} onFocusOut={() => setNear(null)}
-          onClick={(event) => { const i = at(event); onSelect(i === null || i === chosen ? null : (agents[i] ?? null)); }}
-          onKeyDown={keys}
+        {(picture.scale < 0.7 || zoom > 1) && (
+          <span class="zoom">
+            <button type="button" aria-label="Smaller" disabled={zoom === 1} onClick={() => scaled(1 / 1.6)}>
+              −
+            </button>
+            <button type="button" aria-label="Larger" onClick={() => scaled(1.6)}>
+              +
+            </button>
+            {zoom > 1 && (
+              <button type="button" onClick={() => scaled(0)}>
+                Fit
+              </button>
+            )}
+          </span>
+        )}
+        <div
+          class="plane"
+          ref={box}
+          tabIndex={zoom > 1 ? 0 : undefined}
+          role={zoom > 1 ? "region" : undefined}
+          aria-label={zoom > 1 ? "The graph, enlarged" : undefined}
         >
-          <path class="edge" d={drawn.stroke} />
-          <path class="head" d={drawn.fill} />
-          {carried !== null && <><path class="edge carried" d={carried.stroke} /><path class="head carried" d={carried.fill} /></>}
-          {touching !== null && <><path class="edge touching" d={touching.stroke} /><path class="head touching" d={touching.fill} /></>}
-          <g class="dots" ref={layer} aria-hidden="true" />
-          {nodes}
-          <g class="names" aria-hidden="true">
-            {labels.map((label) => (
-              <text key={label.i} x={label.x} y={label.y} text-anchor={label.anchor} class={speaking.has(agents[label.i]!) ? "speaks" : undefined}>{label.text}</text>
-            ))}
-            {named !== null && named >= 0 && <Name i={named} agents={agents} picture={picture} />}
-          </g>
-        </svg>
-      </div>
+          <svg
+            width={picture.width}
+            height={picture.height}
+            viewBox={`0 0 ${picture.width.toFixed(0)} ${picture.height.toFixed(0)}`}
+            role="group"
+            aria-label={text}
+            class={`${shown !== null ? "looking" : ""} ${lines.length > 1_500 ? "many" : ""}`}
+            onPointerOver={(event) => setNear(at(event))}
+            onPointerLeave={() => setNear(null)}
+            onFocusIn={(event) => {
+              const i = at(event);
+              setNear(i);
+              if (i !== null) setStop(i);
+            }}
+            onFocusOut={() => setNear(null)}
+            onClick={(event) => {
+              const i = at(event);
+              onSelect(i === null || i === chosen ? null : (agents[i] ?? null));
+            }}
+            onKeyDown={keys}
+          >
+            <path class="edge" d={drawn.stroke} />
+            <path class="head" d={drawn.fill} />
+            {carried !== null && (
+              <>
+                <path class="edge carried" d={carried.stroke} />
+                <path class="head carried" d={carried.fill} />
+              </>
+            )}
+            {touching !== null && (
+              <>
+                <path class="edge touching" d={touching.stroke} />
+                <path class="head touching" d={touching.fill} />
+              </>
+            )}
+            <g class="dots" ref={layer} aria-hidden="true" />
+            <g>{nodes}</g>
+            <g class="names" aria-hidden="true">
+              {labels.map((label) => (
+                <text
+                  key={label.i}
+                  x={label.x}
+                  y={label.y}
+                  text-anchor={label.anchor}
+                  class={speaking.has(agents[label.i]!) ? "speaks" : undefined}
+                >
+                  {label.text}
+                </text>
+              ))}
+              {named !== null && named >= 0 && <Name i={named} agents={agents} picture={picture} />}
+            </g>
+          </svg>
+        </div>
       </div>
       <p class="about">
-        {shown === null || touching === null
-          ? <span class="soft">Choose an agent to see whom it reads. A ring: it speaks. Dashed: absent.</span>
-          : <About agent={agents[shown] ?? ""} votes={votes} reads={touching.reads.map((i) => agents[i]!)} readBy={touching.readBy.map((i) => agents[i]!)} />}
+        {shown === null || touching === null ? (
+          <span class="soft">Choose an agent to see whom it reads. A ring: it speaks. Dashed: absent.</span>
+        ) : (
+          <About
+            agent={agents[shown] ?? ""}
+            votes={votes}
+            reads={dark ? null : touching.reads.map((i) => agents[i]!)}
+            readBy={touching.readBy.map((i) => agents[i]!)}
+          />
+        )}
       </p>
     </figure>
   );
 }
 
+const NOWHERE: Picture = { points: [], r: 0, width: 1, height: 1, lines: [], labels: [], scale: 1 };
 const turned = (line: Line): Line => ({ u: line.v, v: line.u, both: false, bend: -line.bend });
 
 function Name({ i, agents, picture }: { i: number; agents: readonly string[]; picture: Picture }) {
-  const [x, y] = picture.points[i] ?? [0, 0], placed = picture.labels.find((label) => label.i === i);
-  const text = agents[i] ?? "", short = text.length > 30 ? `${text.slice(0, 29)}…` : text;
+  const [x, y] = picture.points[i] ?? [0, 0],
+    placed = picture.labels.find((label) => label.i === i);
+  const text = agents[i] ?? "",
+    short = text.length > 30 ? `${text.slice(0, 29)}…` : text;
   const anchor = placed?.anchor ?? (x < 90 ? "start" : x > picture.width - 90 ? "end" : "middle");
-  return <text class="strong" x={placed?.x ?? x} y={placed?.y ?? (y < 30 ? y + picture.r + 16 : y - picture.r - 7)} text-anchor={anchor}>{placed?.text ?? short}</text>;
-}
-
-// Where agents stand too close to be circles: a stroke away from the middle.
-function outward({ width, height }: Picture, x: number, y: number): string {
-  const dx = x - width / 2, dy = y - height / 2, long = Math.hypot(dx, dy) || 1;
-  return `M0 0L${((dx / long) * 9).toFixed(1)} ${((dy / long) * 9).toFixed(1)}`;
-}
-
-// Each agent; what has not changed is the same node, which is not looked at again.
-function useNodes(debate: Debate, votes: Votes, picture: Picture, speaking: Set<string>, chosen: number, stop: number): VNode[] {
-  const cache = useRef(new Map<number, { of: string; node: VNode }>());
-  const degrees = useMemo(() => {
-    const found = debate.agents.map(() => 0);
-    for (const [, v] of debate.edges) found[v]!++;
-    return found;
-  }, [debate.agents, debate.edges]);
-  return picture.points.map(([x, y], i) => {
-    const agent = debate.agents[i] ?? "", standing = votes.now.get(agent), answer = standing?.turn?.answer ?? null;
-    const mark = answer === null ? undefined : votes.marks.get(answer);
-    const speaks = speaking.has(agent), absent = standing?.absent ?? false, reads = degrees[i]!;
-    const of = `${x} ${y} ${picture.r} ${agent} ${mark?.sign} ${mark?.index} ${answer} ${speaks} ${absent} ${i === chosen} ${i === stop} ${reads}`;
-    const before = cache.current.get(i);
-    if (before?.of === of) return before.node;
-    const said = answer ?? (standing?.turn?.why === "unparsed" ? "no answer could be read" : standing?.turn ? "no answer" : "has not answered");
-    const kind = mark !== undefined ? `a${mark.index % 8}` : "none";
-    const { r } = picture;
-    const node = (
-      <g
-        key={i} data-i={i} class={`agent ${kind} ${absent ? "absent" : ""} ${i === chosen ? "chosen" : ""}`} transform={`translate(${x.toFixed(1)} ${y.toFixed(1)})`}
-        tabIndex={i === stop ? 0 : -1} role="button" aria-pressed={i === chosen}
-        aria-label={`${agent}: ${said.slice(0, 80)}${absent ? ", absent" : ""}${speaks ? ", speaks" : ""}; reads ${reads}`}
-      >
-        {speaks && <circle class="ring" r={r + Math.max(2.5, r * 0.36)} />}
-        {r >= 2.5 ? <circle class="body" r={r} /> : <path class="tick" d={outward(picture, x, y)} />}
-        {r >= 6.5 && mark !== undefined && <text y={r * 0.36} font-size={r * (mark.sign.length > 1 ? 0.85 : 1.1)} text-anchor="middle">{mark.sign}</text>}
-        {r < 12 && <circle class="reach" r={Math.max(r, Math.min(12, r + 5))} />}
-      </g>
-    );
-    cache.current.set(i, { of, node });
-    return node;
-  });
-}
-
-function About({ agent, votes, reads, readBy }: { agent: string; votes: Votes; reads: string[]; readBy: string[] }) {
-  const held: { round: number; answer: string | null; why: "abstained" | "unparsed" | null }[] = [];
-  votes.said.get(agent)?.forEach((turns) => {
-    const final = turns?.findLast((turn) => votes.finals.has(turn.key) && turn.error === null);
-    if (final !== undefined && (held.length === 0 || held.at(-1)!.answer !== final.answer)) held.push({ round: final.round, answer: final.answer, why: final.why });
-  });
   return (
-    <>
-      <b><Short text={agent} most={80} /></b>{" "}
-      {held.slice(-4).map(({ round, answer, why }) => <span class="held" key={round}><span class="soft">round {round}</span> <Chip answer={answer} why={why} marks={votes.marks} /></span>)}
-      <span class="soft">
-        <bdi>{reads.length > 0 ? `reads ${list(reads, 4)}` : "reads nobody"}</bdi>; <bdi>{readBy.length > 0 ? `read by ${list(readBy, 4)}` : "read by nobody"}</bdi>
-      </span>
-    </>
+    <text
+      class="strong"
+      x={placed?.x ?? x}
+      y={placed?.y ?? (y < 30 ? y + picture.r + 16 : y - picture.r - 7)}
+      text-anchor={anchor}
+    >
+      {placed?.text ?? short}
+    </text>
   );
 }

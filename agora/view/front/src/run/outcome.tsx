@@ -7,23 +7,32 @@ import { Chip } from "./chip";
 import { colourOf, type Marks } from "./marks";
 import { count, names, percent, plural, weight } from "./say";
 import type { Debate, Story } from "./story";
-import { marksIn, type Moved, movesOf, standing, type Vote, votesOf } from "./turns";
+import { marksIn, type Moved, movesOf, standing, verdictOf, type Vote, votesOf } from "./turns";
 import "./outcome.css";
 
 const FEW = 12; // of a list that can be long, at first
 
 export function Outcome({ story, debate }: { story: Story; debate: Debate }) {
-  const { verdict } = debate, marks = marksIn(debate);
+  const verdict = verdictOf(debate), marks = marksIn(debate);
   const votes = useMemo(() => votesOf(debate), [debate, debate.turns.length, verdict]);
   const moves = useMemo(() => movesOf(debate), [debate, debate.turns.length, verdict]);
+  if (verdict === null && debate.verdict !== null)
+    return (
+      <section class="outcome" aria-label="How it came out">
+        <h2>How it came out</h2>
+        <p class="ending">It came to a verdict. This run keeps no content, so neither that nor the votes are known.</p>
+        <Absent debate={debate} />
+      </section>
+    );
   return (
-    <section class="outcome" aria-label="Outcome">
+    <section class="outcome" aria-label="How it came out">
+      <h2>How it came out</h2>
       <Ending story={story} debate={debate} marks={marks} />
       <Votes votes={votes} marks={marks} decided={verdict !== null} chosen={verdict?.answer ?? null} />
       <Absent debate={debate} />
       <Moves moves={moves} marks={marks} debate={debate} />
       <Dissent debate={debate} marks={marks} />
-      {verdict?.warnings.map((warning, i) => <p key={i} class="note">Note: <Short text={warning} most={1_000} /></p>)}
+      {verdict?.warnings.map((warning, i) => <div key={i} class="note"><Said text={`Note: ${warning}`} most={300} /></div>)}
     </section>
   );
 }
@@ -38,7 +47,7 @@ const ENDS: Record<RunRecord["status"], string> = {
 };
 
 function Ending({ story, debate, marks }: { story: Story; debate: Debate; marks: Marks }) {
-  const { verdict } = debate, run = story.run;
+  const verdict = verdictOf(debate), run = story.run;
   if (verdict === null)
     return (
       <>
@@ -52,7 +61,7 @@ function Ending({ story, debate, marks }: { story: Story; debate: Debate; marks:
         {verdict.answer === null ? <b>It abstains: there is no answer. </b> : <><b>Verdict </b><Chip answer={verdict.answer} marks={marks} most={300} /> </>}
         {verdict.confidence !== null && verdict.answer !== null ? <span class="soft">{percent(verdict.confidence)} of the vote</span> : null}
       </p>
-      <p class="why"><Short text={verdict.reason} most={1_000} />, after {verdict.rounds === 0 ? "the first answers" : plural(verdict.rounds, "round")} {verdict.rounds === 0 ? "alone" : "of debate"}.</p>
+      <p class="why"><span class="soft">Why it ended: </span><Short text={verdict.reason} most={1_000} /></p>
       <p class="soft">
         {verdict.rounds === 0 ? null
           : verdict.initial === verdict.answer ? (verdict.answer === null ? "The first answers alone gave no answer either." : "The first answers alone give the same.")
@@ -135,18 +144,18 @@ function Moves({ moves, marks, debate }: { moves: Moved[]; marks: Marks; debate:
               <span key={j}>{j === 0 ? "" : j === move.from.length - 1 ? " and " : ", "}<b><Short text={names(from.agents, 8)} most={300} /></b> from <Chip answer={from.before} marks={marks} most={40} /></span>
             ))}
             {" to "}<Chip answer={move.after} marks={marks} most={60} />
-            {move.read.length > 0 ? <>, after reading <b><Short text={names(move.read, 8)} most={300} /></b></> : move.after !== null ? ", which nobody it read held" : ""}.
+            {move.read === null ? "" : move.read.length > 0 ? <>, after reading <b><Short text={names(move.read, 8)} most={300} /></b></> : move.after !== null ? ", which nobody who was read had held" : ""}.
           </li>
         ))}
       </ul>
-      {shown.length < moves.length ? <button type="button" onClick={() => setAll(true)}>{plural(moves.length - shown.length, "more")}</button> : null}
+      {shown.length < moves.length ? <button type="button" onClick={() => setAll(true)}>{count(moves.length - shown.length)} more</button> : null}
     </>
   );
 }
 
 function Dissent({ debate, marks }: { debate: Debate; marks: Marks }) {
   const [all, setAll] = useState(false);
-  const dissent = debate.verdict?.dissent ?? [];
+  const dissent = verdictOf(debate)?.dissent ?? [];
   if (debate.verdict === null || debate.verdict.answer === null && dissent.length === 0) return null;
   if (dissent.length === 0) return <><h3>Dissent</h3><p class="soft">None: all who spoke ended there.</p></>;
   const shown = all ? dissent : dissent.slice(0, FEW);
@@ -154,7 +163,7 @@ function Dissent({ debate, marks }: { debate: Debate; marks: Marks }) {
     <>
       <h3>Dissent <span class="soft">{plural(dissent.length, "agent")} ended elsewhere</span></h3>
       {shown.map((one) => <Dissenter key={one.agent} {...one} marks={marks} open={dissent.length <= 3} />)}
-      {shown.length < dissent.length ? <button type="button" onClick={() => setAll(true)}>{plural(dissent.length - shown.length, "more")}</button> : null}
+      {shown.length < dissent.length ? <button type="button" onClick={() => setAll(true)}>{count(dissent.length - shown.length)} more</button> : null}
     </>
   );
 }

@@ -17,8 +17,9 @@ import { Reader } from "./reader";
 import { useReading } from "./reading";
 import { Replay } from "./replay";
 import { Rounds } from "./rounds";
+import { useSettled } from "./settled";
 import { keyOf, type Debate, type Story } from "./story";
-import { votesOf, words, type Votes } from "./votes";
+import { votersOf, votesOf, words, type Votes } from "./votes";
 import { Within, within } from "./within";
 import "./page.css";
 
@@ -31,7 +32,10 @@ export function RunPage({ source, id }: { source: Source; id?: string }) {
   const open = useCallback((change: Partial<Opened>) => setOpened((old) => ({ ...old, ...change })), []);
   useEffect(() => keep(opened), [opened]);
   useEffect(() => {
-    const moved = (): void => { const to = read(location.hash); if (to !== null) setOpened(to); };
+    const moved = (): void => {
+      const to = read(location.hash);
+      if (to !== null) setOpened(to);
+    };
     addEventListener("hashchange", moved);
     return () => removeEventListener("hashchange", moved);
   }, []);
@@ -40,15 +44,27 @@ export function RunPage({ source, id }: { source: Source; id?: string }) {
     if (run !== null && id !== undefined) document.title = `${(run.question ?? run.name).slice(0, 80)} · agora`;
   }, [run?.question]);
 
-  if (error !== null && story === null) return <p class="empty" role="alert">{error}</p>;
-  if (story === null || whole === null || run === null) return <p class="empty" role="status">Reading the run…</p>;
+  if (error !== null && story === null)
+    return (
+      <p class="empty" role="alert">
+        {error}
+      </p>
+    );
+  if (story === null || whole === null || run === null)
+    return (
+      <p class="empty" role="status">
+        Reading the run…
+      </p>
+    );
   const newest = story.debates.get(opened.debate) ?? story.main;
   return (
     <article class="run">
       {id !== undefined && story.seats.size > 0 && <Seats story={story} run={id} />}
-      {newest === null
-        ? <Bare story={story} id={id} again={again} error={error} />
-        : <Told {...{ story, whole, newest, at, setAt, opened, open, following, again, id, error }} source={first} />}
+      {newest === null ? (
+        <Bare story={story} id={id} again={again} error={error} />
+      ) : (
+        <Told {...{ story, whole, newest, at, setAt, opened, open, following, again, id, error }} source={first} />
+      )}
     </article>
   );
 }
@@ -60,11 +76,25 @@ function Bare({ story, id, again, error }: { story: Story; id: string | undefine
     <>
       <header>
         <Title run={run} />
-        {run.answer !== null && <p class="verdict middling"><strong><Short text={run.answer} most={400} /></strong></p>}
+        {run.answer !== null && (
+          <p class="verdict middling">
+            <strong>
+              <Short text={run.answer} most={400} />
+            </strong>
+          </p>
+        )}
         <Status run={run} debate={null} id={id} onAgain={again} />
-        {error !== null && <p role="alert" class="ended">{error}</p>}
+        {error !== null && (
+          <p role="alert" class="ended">
+            {error}
+          </p>
+        )}
       </header>
-      {story.calls.length > 0 ? <Calls calls={story.calls} /> : <p class="empty">{run.status === "running" ? "It has begun; nobody has been asked yet." : "Nobody was asked."}</p>}
+      {story.calls.length > 0 ? (
+        <Calls calls={story.calls} />
+      ) : (
+        <p class="empty">{run.status === "running" ? "It has begun; nobody has been asked yet." : "Nobody was asked."}</p>
+      )}
     </>
   );
 }
@@ -85,7 +115,8 @@ interface ToldProps {
 }
 
 function Told({ story, whole, newest, at, setAt, opened, open, following, again, id, error, source }: ToldProps) {
-  const run = story.run!, wide = useWide();
+  const run = story.run!,
+    wide = useWide();
   const shown = useMemo(() => (at === null ? story : whole.until(at)), [story, whole, at]);
   // before it began there is nobody to show: then those who will take part
   const debate = shown.debates.get(newest.path) ?? before(newest);
@@ -99,6 +130,19 @@ function Told({ story, whole, newest, at, setAt, opened, open, following, again,
   const onClose = useCallback(() => open({ turn: null }), []);
   const onSelect = useCallback((agent: string | null) => open({ agent }), []);
   const onInner = useCallback((path: string) => open({ debate: path, turn: null, agent: null }), []);
+  // what stands further down follows a little later, so that the picture moves smoothly
+  const later = useSettled(useMemo(() => ({ story: shown, debate }), [shown, debate]));
+  const rest = useMemo(
+    () =>
+      later !== null && (
+        <>
+          <Outcome story={later.story} debate={later.debate} />
+          <Costs story={later.story} debate={later.debate} />
+          <Messages story={later.story} debate={later.debate} selected={opened.turn} onOpen={onOpen} source={source} />
+        </>
+      ),
+    [later, opened.turn],
+  );
   const turn = opened.turn === null ? undefined : (debate.byKey.get(opened.turn) ?? newest.byKey.get(opened.turn));
   const selected = opened.agent !== null && debate.agents.includes(opened.agent) ? opened.agent : null;
   return (
@@ -108,19 +152,39 @@ function Told({ story, whole, newest, at, setAt, opened, open, following, again,
           <Title run={run} />
           {debate.path === "" && <Decision debate={debate} votes={votes} going={going} />}
           <Status run={run} debate={at === null ? debate : null} id={id} onAgain={again} />
-          {error !== null && <p role="alert" class="ended">{error}</p>}
+          {error !== null && (
+            <p role="alert" class="ended">
+              {error}
+            </p>
+          )}
           <Within story={story} debate={debate} onInner={onInner} />
           {debate.path !== "" && <Decision debate={debate} votes={votes} going={going} />}
         </header>
         <Announcer debate={debate} votes={votes} />
         <Replay events={story.events} path={debate.path} at={at} live={following} onMove={setAt} />
         <div class="stage">
-          <Graph key={debate.path} debate={debate} votes={votes} selected={selected} onSelect={onSelect} readings={readings} strong={strong} />
-          <Rounds debate={debate} votes={votes} inner={inner} selected={selected} open={turn?.key ?? null} onOpen={onOpen} onSelect={onSelect} onInner={onInner} />
+          <Graph
+            key={debate.path}
+            debate={debate}
+            votes={votes}
+            selected={selected}
+            onSelect={onSelect}
+            readings={readings}
+            strong={strong}
+          />
+          <Rounds
+            debate={debate}
+            votes={votes}
+            voters={votersOf(all, newest)}
+            inner={inner}
+            selected={selected}
+            open={turn?.key ?? null}
+            onOpen={onOpen}
+            onSelect={onSelect}
+            onInner={onInner}
+          />
         </div>
-        <Outcome story={shown} debate={debate} />
-        <Costs story={shown} debate={debate} />
-        <Messages story={shown} debate={debate} selected={selected} onOpen={onOpen} />
+        {rest}
       </div>
       {turn !== undefined && (
         <Panel wide={wide} onClose={onClose}>
@@ -132,22 +196,35 @@ function Told({ story, whole, newest, at, setAt, opened, open, following, again,
 }
 
 const before = (debate: Debate): Debate => ({
-  ...debate, turns: [], byKey: new Map(), speaking: new Map(), rounds: [], verdict: null, ended: null,
+  ...debate,
+  turns: [],
+  byKey: new Map(),
+  speaking: new Map(),
+  rounds: [],
+  verdict: null,
+  ended: null,
 });
 
 // Says what has come about to who cannot see it: rounds and the verdict, and of many at once the last.
 function Announcer({ debate, votes }: { debate: Debate; votes: Votes }) {
   const [said, setSaid] = useState("");
-  const mark = keyOf(debate.path, debate.rounds.length, debate.verdict === null ? "" : "decided"), known = useRef(mark);
+  const mark = keyOf(debate.path, debate.rounds.length, debate.verdict === null ? "" : "decided"),
+    known = useRef(mark);
   useEffect(() => {
     if (known.current === mark) return;
     known.current = mark;
     const timer = setTimeout(() => {
-      const over = debate.rounds.at(-1), column = votes.columns.find(({ round }) => round === over?.index);
-      if (debate.verdict !== null) setSaid(`Verdict: ${debate.verdict.answer?.slice(0, 200) ?? "no answer"}. ${debate.verdict.reason.slice(0, 200)}`);
+      const over = debate.rounds.at(-1),
+        column = votes.columns.find(({ round }) => round === over?.index);
+      if (debate.verdict !== null)
+        setSaid(`Verdict: ${debate.verdict.answer?.slice(0, 200) ?? "no answer"}. ${debate.verdict.reason.slice(0, 200)}`);
       else if (over !== undefined && column !== undefined) setSaid(`Round ${over.index} is over: ${words(column)}.`);
     }, 700);
     return () => clearTimeout(timer);
   }, [mark]);
-  return <p class="vh" role="status" aria-live="polite">{said}</p>;
+  return (
+    <p class="vh" role="status" aria-live="polite">
+      {said}
+    </p>
+  );
 }

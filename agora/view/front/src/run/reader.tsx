@@ -3,14 +3,15 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { CallRecord, FullCall } from "../records";
 import type { Source } from "../source";
-import { Said, Short } from "../text";
+import { plainly } from "../odd";
+import { Hidden, Said, Short } from "../text";
 import { Chip } from "./chip";
 import { Figures, Reply } from "./reply";
 import { Prompt } from "./prompt";
 import { type Candidate, quotesIn } from "./quotes";
-import { clock, percent, plural, seconds } from "./say";
+import { clock, count, percent, plural, seconds } from "./say";
 import type { Debate, Story, Turn } from "./story";
-import { called, changesIn, marksIn, MODERATOR, pathOf, prefixOf, readersOf, retriesOf } from "./turns";
+import { called, changesIn, errorOf, known, marksIn, MODERATOR, pathOf, prefixOf, readersOf, retriesOf } from "./turns";
 import "./reader.css";
 
 const FETCHED = 40; // turns read whose whole text is fetched to find it; others are found by their beginning
@@ -36,7 +37,10 @@ export function Reader(props: {
 }) {
   const { source, story, debate, turn, onOpen, onClose } = props;
   const heading = useRef<HTMLHeadingElement>(null);
-  useEffect(() => heading.current?.focus({ preventScroll: false }), [turn.key]);
+  // the heading has the focus when it opens; who goes on by the buttons stays on them, and hears the heading change
+  useEffect(() => {
+    if (document.activeElement?.closest(".reader nav") == null) heading.current?.focus();
+  }, [turn.key]);
   const got = useCall(source, turn.call);
   const full = typeof got === "object" ? got : null;
   const near = useMemo(() => neighbours(debate, turn), [debate, turn.key, debate.turns.length]);
@@ -51,7 +55,7 @@ export function Reader(props: {
   return (
     <div class="reader" onKeyDown={keys}>
       <header>
-        <h2 ref={heading} tabIndex={-1}><Short text={turn.agent} most={60} /> <span class="soft">round {turn.round}, <Short text={turn.phase} most={40} /></span></h2>
+        <h2 ref={heading} tabIndex={-1} aria-live="polite"><Short text={turn.agent} most={60} /> <span class="soft">round {turn.round}, <Short text={turn.phase} most={40} /></span></h2>
         <button type="button" onClick={onClose} class="close">Close</button>
       </header>
       <nav aria-label="Other turns">
@@ -89,8 +93,7 @@ function Step({ to, go, sign, name, hint }: { to: Turn | null; go: (key: string)
   return (
     <button
       type="button" aria-disabled={to === null} onClick={() => to !== null && go(to.key)} aria-keyshortcuts={{ "←": "ArrowLeft", "→": "ArrowRight" }[hint] ?? hint}
-      aria-label={to === null ? `${name}: there is none` : `${name}: ${called(to)}`}
-    ><span aria-hidden="true">{sign} </span>{name}{hint === sign ? null : <kbd aria-hidden="true">{hint}</kbd>}</button>
+    ><span aria-hidden="true">{sign} </span>{name}<Hidden>: {to === null ? "there is none" : plainly(called(to))}</Hidden>{hint === sign ? null : <kbd aria-hidden="true">{hint}</kbd>}</button>
   );
 }
 
@@ -101,7 +104,7 @@ function Standing({ debate, turn, story }: { debate: Debate; turn: Turn; story: 
   return (
     <>
       <p class="standing">
-        {turn.error !== null ? <b>Absent.</b> : turn.answers ? <Chip answer={turn.answer} why={turn.why} marks={marks} /> : <span class="soft">no answer was asked for</span>}
+        {errorOf(turn) !== null ? <b>Absent.</b> : turn.answers ? <Chip answer={turn.answer} why={turn.why} marks={marks} /> : <span class="soft">no answer was asked for</span>}
         {turn.answers && turn.confidence !== null ? <span>{percent(turn.confidence)} sure</span> : null}
         {changed !== undefined ? <span class="was">changed; it was <Chip answer={changed.before} why={changed.why} marks={marks} /></span> : null}
         <span class="soft">{clock(turn.at)}{turn.began !== null ? `, after ${seconds(turn.at - turn.began)}` : ""}</span>
@@ -112,8 +115,9 @@ function Standing({ debate, turn, story }: { debate: Debate; turn: Turn; story: 
 }
 
 function SaidHere({ story, turn, full, loading }: { story: Story; turn: Turn; full: FullCall | null; loading: boolean }) {
-  if (turn.error !== null)
-    return <p class="retry">Nothing: its voice is absent. <Short text={turn.call?.error?.message ?? turn.error} most={1_000} /></p>;
+  const error = errorOf(turn);
+  if (error !== null)
+    return <p class="retry">Nothing: its voice is absent. <Short text={turn.call?.error?.message || error} most={1_000} /></p>;
   if (full?.reply) return <Reply reply={full.reply} />;
   if (turn.text === null)
     return <p class="soft">{story.run?.content === false ? "This run keeps no content: only figures are known." : "Its text is not kept."}</p>;
@@ -122,7 +126,7 @@ function SaidHere({ story, turn, full, loading }: { story: Story; turn: Turn; fu
     <>
       {turn.kept ? <p class="soft">It was not asked: it kept what it had said, or followed the others by rule.</p> : null}
       <Said text={turn.text} />
-      {cut ? <p class="soft">{loading ? "The rest is on its way." : `The first ${turn.text.length.toLocaleString("en")} of ${turn.chars.toLocaleString("en")} characters; the rest is not here.`}</p> : null}
+      {cut ? <p class="soft">{loading ? "The rest is on its way." : `The first ${count(turn.text.length)} of ${count(turn.chars)} characters; the rest is not here.`}</p> : null}
     </>
   );
 }
@@ -137,7 +141,7 @@ function Shown(props: { source: Source; story: Story; debate: Debate; turn: Turn
   return (
     <>
       <ReadList debate={debate} keys={read} found={found === null ? null : new Set(found.quotes.map((quote) => quote.turn.key))} onOpen={onOpen} />
-      {turn.call === null ? <p class="soft">{turn.kept ? "Nothing: it was not asked." : turn.error !== null ? "The call was not made, or is not kept." : "It is a group: its members were shown what stands in their calls, above."}</p>
+      {turn.call === null ? <p class="soft">{turn.kept ? "Nothing: it was not asked." : errorOf(turn) !== null ? "The call was not made, or is not kept." : "It is a group: its members were shown what stands in their calls, above."}</p>
         : got === null ? <p class="soft">Loading…</p>
         : request === null ? <p class="soft">{story.run?.content === false ? "This run keeps no content, so what was shown is not known." : "The request is not kept."}</p>
         : <Prompt messages={request.messages} quotes={found?.quotes ?? []} onOpen={onOpen} />}
@@ -197,7 +201,7 @@ function candidates(story: Story, debate: Debate, turn: Turn, whole: Map<string,
   for (const call of story.calls)
     if (call.text !== null && call.path.startsWith(start)) digests.set(call.path.slice(start.length), call.text.replace(/…$/, ""));
   const of = (other: Turn, own: boolean): Candidate => {
-    const text = whole.get(other.key) ?? other.text;
+    const text = whole.get(other.key) ?? known(other);
     return { turn: other, text, digest: digests.get(`${other.round}/digest/${other.agent}/${other.phase}`) ?? null, own };
   };
   const read = turn.reads.flatMap((key) => debate.byKey.get(key) ?? []);
@@ -215,7 +219,7 @@ function Below(props: { source: Source; story: Story; debate: Debate; turn: Turn
   return (
     <section>
       <h3>Who answered for it</h3>
-      <p class="soft">It is a group: {plural(calls.length, "call")} of its members made this turn{inner.length > 0 ? ", in a debate of their own" : ""}.</p>
+      <p class="soft">{inner.length > 0 ? `It is a group: ${plural(calls.length, "call")} of its members, in a debate of their own, made this turn.` : `It is made of other models: ${plural(calls.length, "call")} made this turn.`}</p>
       {onDebate === undefined ? null : inner.map((path) => <button key={path} type="button" onClick={() => onDebate(path)}>Open {inner.length === 1 ? "that debate" : <Short text={path.slice(place.length + 1) || path} />}</button>)}
       {(all ? calls : calls.slice(0, 40)).map((call) => <Member key={call.id} call={call} place={place} source={source} />)}
       {!all && calls.length > 40 ? <button type="button" onClick={() => setAll(true)}>Show all {calls.length}</button> : null}
@@ -259,7 +263,7 @@ function Others({ story, debate, turn, onOpen }: { story: Story; debate: Debate;
       <h3>Who read it</h3>
       {readers.length === 0 ? <p class="soft">Nobody{story.run?.status === "running" ? ", so far" : ""}.</p> : (
         <p class="readers">{readers.slice(0, 60).map((other) => (
-          <span key={other.key}><button type="button" class="by" onClick={() => onOpen(other.key)} aria-label={`Open ${called(other)}`}><Short text={other.agent} most={40} /></button> <span class="soft">round {other.round}</span></span>
+          <span key={other.key}><button type="button" class="by" onClick={() => onOpen(other.key)}><Short text={other.agent} most={40} /><Hidden>: open round {other.round}</Hidden></button> <span class="soft">round {other.round}</span></span>
         ))}{readers.length > 60 ? <span class="soft">and {plural(readers.length - 60, "other")}</span> : null}</p>
       )}
     </>

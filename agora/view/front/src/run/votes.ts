@@ -4,7 +4,10 @@ import { marksOf } from "./marks";
 import type { Debate, Turn } from "./story";
 
 export type Marks = ReturnType<typeof marksOf>;
-export interface Change { before: string | null; read: string[] } // whom it had just read who held the new answer
+export interface Change {
+  before: string | null;
+  read: string[];
+} // whom it had just read who held the new answer
 export interface Column {
   round: number;
   phases: string[]; // in the order in which they were first heard
@@ -13,7 +16,10 @@ export interface Column {
   none: number; // abstained, or could not be read
   absent: number;
 }
-export interface Standing { turn: Turn | null; absent: boolean } // the last answer of an agent, and whether it is missing since
+export interface Standing {
+  turn: Turn | null;
+  absent: boolean;
+} // the last answer of an agent, and whether it is missing since
 export interface Votes {
   columns: Column[];
   said: Map<string, (Turn[] | undefined)[]>; // agent -> its turns by column
@@ -25,11 +31,15 @@ export interface Votes {
 }
 
 export function votesOf(debate: Debate, marks?: Marks): Votes {
-  const columns: Column[] = [], byRound = new Map<number, number>();
-  const numbers = [...new Set([
-    ...debate.turns.map((turn) => turn.round), ...debate.rounds.map((round) => round.index),
-    ...[...debate.speaking.values()].map((speaking) => speaking.round),
-  ])];
+  const columns: Column[] = [],
+    byRound = new Map<number, number>();
+  const numbers = [
+    ...new Set([
+      ...debate.turns.map((turn) => turn.round),
+      ...debate.rounds.map((round) => round.index),
+      ...[...debate.speaking.values()].map((speaking) => speaking.round),
+    ]),
+  ];
   for (const round of numbers.sort((a, b) => a - b)) {
     byRound.set(round, columns.length);
     columns.push({ round, phases: [], stop: null, votes: new Map(), none: 0, absent: 0 });
@@ -42,7 +52,8 @@ export function votesOf(debate: Debate, marks?: Marks): Votes {
   const said: Votes["said"] = new Map(debate.agents.map((agent) => [agent, []]));
   let entries = 1;
   for (const turn of debate.turns) {
-    const at = byRound.get(turn.round)!, column = columns[at]!;
+    const at = byRound.get(turn.round)!,
+      column = columns[at]!;
     if (!column.phases.includes(turn.phase)) column.phases.push(turn.phase);
     let row = said.get(turn.agent);
     if (row === undefined) said.set(turn.agent, (row = []));
@@ -51,11 +62,15 @@ export function votesOf(debate: Debate, marks?: Marks): Votes {
     entries = Math.max(entries, cell.length);
   }
 
-  const finals = new Set<string>(), changes: Votes["changes"] = new Map(), now: Votes["now"] = new Map();
+  const finals = new Set<string>(),
+    changes: Votes["changes"] = new Map(),
+    now: Votes["now"] = new Map();
   for (const [agent, row] of said) {
-    let before: Turn | null = null, absent = false;
+    let before: Turn | null = null,
+      absent = false;
     for (let at = 0; at < columns.length; at++) {
-      const final = row[at]?.findLast(votes), column = columns[at]!;
+      const final = row[at]?.findLast(votes),
+        column = columns[at]!;
       if (final === undefined) continue;
       finals.add(final.key);
       absent = final.error !== null;
@@ -63,13 +78,18 @@ export function votesOf(debate: Debate, marks?: Marks): Votes {
       else {
         if (final.answer === null) column.none++;
         else column.votes.set(final.answer, (column.votes.get(final.answer) ?? 0) + 1);
-        if (before !== null && before.answer !== final.answer) changes.set(final.key, { before: before.answer, read: persuaders(debate, final) });
+        if (before !== null && before.answer !== final.answer)
+          changes.set(final.key, { before: before.answer, read: persuaders(debate, final) });
         before = final;
       }
     }
     now.set(agent, { turn: before, absent });
   }
-  marks ??= marksOf([...debate.turns.map((turn) => turn.answer), ...Object.keys(debate.verdict?.support ?? {}), debate.verdict?.answer ?? null]);
+  marks ??= marksOf([
+    ...debate.turns.map((turn) => turn.answer),
+    ...Object.keys(debate.verdict?.support ?? {}),
+    debate.verdict?.answer ?? null,
+  ]);
   return { columns, said, finals, changes, now, marks, entries };
 }
 
@@ -83,16 +103,24 @@ function persuaders(debate: Debate, turn: Turn): string[] {
   return [...found];
 }
 
-export interface Share { answer: string | null; weight: number } // null: all the answers that are not shown on their own
+export interface Share {
+  answer: string | null;
+  weight: number;
+} // null: all the answers that are not shown on their own
 export const SHOWN = 7; // answers that a picture shows on their own
 
 // The answers with most votes over all rounds and in the verdict, in the order of their marks.
 export function leading(votes: Votes, support: Record<string, number> = {}): string[] {
   const sums = new Map<string, number>();
-  for (const { votes: counted } of votes.columns) for (const [answer, n] of counted) sums.set(answer, (sums.get(answer) ?? 0) + n);
-  for (const [answer, weight] of Object.entries(support)) sums.set(answer, (sums.get(answer) ?? 0) + (weight > 0 ? 1e6 + weight : 0));
+  for (const { votes: counted } of votes.columns)
+    for (const [answer, n] of counted) sums.set(answer, (sums.get(answer) ?? 0) + n);
+  for (const [answer, weight] of Object.entries(support))
+    sums.set(answer, (sums.get(answer) ?? 0) + (weight > 0 ? 1e6 + weight : 0));
   const index = (answer: string) => votes.marks.get(answer)?.index ?? Infinity;
-  return [...sums].sort(([a, x], [b, y]) => y - x || index(a) - index(b)).slice(0, SHOWN).map(([answer]) => answer)
+  return [...sums]
+    .sort(([a, x], [b, y]) => y - x || index(a) - index(b))
+    .slice(0, SHOWN)
+    .map(([answer]) => answer)
     .sort((a, b) => index(a) - index(b));
 }
 
@@ -114,12 +142,26 @@ const cut = (text: string, most = 40): string => (text.length > most ? `${text.s
 // What a round came to, in words.
 export function words(column: Column, most = 4): string {
   const sorted = [...column.votes].sort((a, b) => b[1] - a[1]);
+  if (sorted.length === most + 1) most++;
   const parts = sorted.slice(0, most).map(([answer, n]) => `${n} for ${cut(answer)}`);
   const rest = sorted.slice(most).reduce((sum, [, n]) => sum + n, 0);
-  if (rest > 0) parts.push(`${rest} for ${sorted.length - most} other answers`);
+  if (rest > 0) parts.push(`${rest} for others`);
   if (column.none > 0) parts.push(`${column.none} without an answer`);
   if (column.absent > 0) parts.push(`${column.absent} absent`);
   return parts.join(", ") || "nobody has answered";
+}
+
+// How many vote in a round: of a debate that is over the most who did, of one that goes on perhaps all.
+export function votersOf(votes: Votes, debate: Debate): number {
+  const most = votes.columns.reduce(
+    (n, { votes: counted, none, absent }) =>
+      Math.max(
+        n,
+        [...counted.values()].reduce((a, b) => a + b, none + absent),
+      ),
+    0,
+  );
+  return debate.verdict === null ? Math.max(most, debate.agents.length) : most;
 }
 
 // Names as a sentence has them.
