@@ -1,15 +1,15 @@
 // One entry in the list of messages: a turn, or what the moderator asked a model.
 
 import { useEffect, useMemo, useState } from "preact/hooks";
-import { cutAt } from "../odd";
+import { cutAt, plainly } from "../odd";
 import type { FullCall } from "../records";
 import type { Source } from "../source";
-import { Plain, Said, Short } from "../text";
+import { Hidden, Plain, Said, Short } from "../text";
 import { Chip } from "./chip";
 import type { Marks } from "./marks";
 import { count, names, percent, plural, seconds, usd } from "./say";
 import type { Debate, Speaking, Turn } from "./story";
-import { type Aside, called, type Changed, type Retry } from "./turns";
+import { type Aside, type Changed, type Retry } from "./turns";
 import { Prompt } from "./prompt";
 
 const SHOWN = 700, LINES = 7; // characters and lines of a message in the list
@@ -42,7 +42,7 @@ export function Message({ turn, selected, context }: { turn: Turn; selected: boo
   return (
     <article class={`message${selected ? " selected" : ""}${turn.error === null ? "" : " absent"}`} aria-current={selected ? "true" : undefined}>
       <header>
-        <button type="button" class="who" onClick={open} aria-label={`Read ${called(turn)}`}><Short text={turn.agent} most={40} /></button>
+        <button type="button" class="who" onClick={open}><Short text={turn.agent} most={40} /><Hidden>: read round {turn.round}, {plainly(turn.phase)}</Hidden></button>
         {turn.error !== null ? <span class="none">absent</span> : turn.answers ? <Chip answer={turn.answer} why={turn.why} marks={marks} most={48} /> : null}
         {turn.confidence !== null && turn.answers ? <span class="soft" title="how sure it is">{percent(turn.confidence)} sure</span> : null}
         {changed !== undefined ? (
@@ -60,7 +60,7 @@ export function Message({ turn, selected, context }: { turn: Turn; selected: boo
       {text !== null ? <div class="words" dir="auto"><Plain text={shown} />{shown.length < turn.chars ? "…" : ""}</div> : null}
       {text === null && turn.error === null ? <p class="soft">Its text is not kept.</p> : null}
       {turn.chars > shown.length ? (
-        <button type="button" class="plain" onClick={open} aria-label={`Read all of ${called(turn)}`}>{count(turn.chars - shown.length)} more characters</button>
+        <button type="button" class="plain" onClick={open}>{count(turn.chars - shown.length)} more characters<Hidden> of {plainly(turn.agent)}</Hidden></button>
       ) : null}
     </article>
   );

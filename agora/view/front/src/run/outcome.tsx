@@ -52,7 +52,7 @@ function Ending({ story, debate, marks }: { story: Story; debate: Debate; marks:
         {verdict.answer === null ? <b>It abstains: there is no answer. </b> : <><b>Verdict </b><Chip answer={verdict.answer} marks={marks} most={300} /> </>}
         {verdict.confidence !== null && verdict.answer !== null ? <span class="soft">{percent(verdict.confidence)} of the vote</span> : null}
       </p>
-      <p class="why"><Short text={verdict.reason} most={1_000} />, after {verdict.rounds === 0 ? "the first answers" : plural(verdict.rounds, "round")} {verdict.rounds === 0 ? "alone" : "of debate"}.</p>
+      <p class="why"><span class="soft">Why it ended: </span><Short text={verdict.reason} most={1_000} /></p>
       <p class="soft">
         {verdict.rounds === 0 ? null
           : verdict.initial === verdict.answer ? (verdict.answer === null ? "The first answers alone gave no answer either." : "The first answers alone give the same.")
@@ -139,7 +139,7 @@ function Moves({ moves, marks, debate }: { moves: Moved[]; marks: Marks; debate:
           </li>
         ))}
       </ul>
-      {shown.length < moves.length ? <button type="button" onClick={() => setAll(true)}>{plural(moves.length - shown.length, "more")}</button> : null}
+      {shown.length < moves.length ? <button type="button" onClick={() => setAll(true)}>{count(moves.length - shown.length)} more</button> : null}
     </>
   );
 }
@@ -154,7 +154,7 @@ function Dissent({ debate, marks }: { debate: Debate; marks: Marks }) {
     <>
       <h3>Dissent <span class="soft">{plural(dissent.length, "agent")} ended elsewhere</span></h3>
       {shown.map((one) => <Dissenter key={one.agent} {...one} marks={marks} open={dissent.length <= 3} />)}
-      {shown.length < dissent.length ? <button type="button" onClick={() => setAll(true)}>{plural(dissent.length - shown.length, "more")}</button> : null}
+      {shown.length < dissent.length ? <button type="button" onClick={() => setAll(true)}>{count(dissent.length - shown.length)} more</button> : null}
     </>
   );
 }

@@ -2,7 +2,7 @@
 
 import type { Turn } from "./story";
 
-export type How = "full text" | "without its asides" | "summary" | "answer only";
+export type How = "full text" | "without its thinking" | "but for how sure it is" | "summary" | "answer only";
 export interface Quote {
   message: number; // index
   start: number;
@@ -46,7 +46,7 @@ export function quotesIn(messages: readonly (readonly [string, string])[], candi
   };
   for (const candidate of candidates) {
     const text = candidate.text?.trim() ?? "", short = bare(text), digest = candidate.digest?.trim() ?? "";
-    const ways: [string, How][] = [[text, "full text"], [short, "without its asides"], [digest, "summary"]];
+    const ways: [string, How][] = [[text, "full text"], [short, /<thinking>/i.test(text) ? "without its thinking" : "but for how sure it is"], [digest, "summary"]];
     if (candidate.turn.answer !== null && !candidate.own) ways.push([candidate.turn.answer.trim(), "answer only"]);
     if (!ways.some(([words, how]) => words !== "" && place(candidate, words, how)) && !candidate.own) missing.push(candidate.turn);
   }

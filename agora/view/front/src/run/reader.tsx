@@ -3,12 +3,13 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { CallRecord, FullCall } from "../records";
 import type { Source } from "../source";
-import { Said, Short } from "../text";
+import { plainly } from "../odd";
+import { Hidden, Said, Short } from "../text";
 import { Chip } from "./chip";
 import { Figures, Reply } from "./reply";
 import { Prompt } from "./prompt";
 import { type Candidate, quotesIn } from "./quotes";
-import { clock, percent, plural, seconds } from "./say";
+import { clock, count, percent, plural, seconds } from "./say";
 import type { Debate, Story, Turn } from "./story";
 import { called, changesIn, marksIn, MODERATOR, pathOf, prefixOf, readersOf, retriesOf } from "./turns";
 import "./reader.css";
@@ -89,8 +90,7 @@ function Step({ to, go, sign, name, hint }: { to: Turn | null; go: (key: string)
   return (
     <button
       type="button" aria-disabled={to === null} onClick={() => to !== null && go(to.key)} aria-keyshortcuts={{ "←": "ArrowLeft", "→": "ArrowRight" }[hint] ?? hint}
-      aria-label={to === null ? `${name}: there is none` : `${name}: ${called(to)}`}
-    ><span aria-hidden="true">{sign} </span>{name}{hint === sign ? null : <kbd aria-hidden="true">{hint}</kbd>}</button>
+    ><span aria-hidden="true">{sign} </span>{name}<Hidden>: {to === null ? "there is none" : plainly(called(to))}</Hidden>{hint === sign ? null : <kbd aria-hidden="true">{hint}</kbd>}</button>
   );
 }
 
@@ -122,7 +122,7 @@ function SaidHere({ story, turn, full, loading }: { story: Story; turn: Turn; fu
     <>
       {turn.kept ? <p class="soft">It was not asked: it kept what it had said, or followed the others by rule.</p> : null}
       <Said text={turn.text} />
-      {cut ? <p class="soft">{loading ? "The rest is on its way." : `The first ${turn.text.length.toLocaleString("en")} of ${turn.chars.toLocaleString("en")} characters; the rest is not here.`}</p> : null}
+      {cut ? <p class="soft">{loading ? "The rest is on its way." : `The first ${count(turn.text.length)} of ${count(turn.chars)} characters; the rest is not here.`}</p> : null}
     </>
   );
 }
@@ -259,7 +259,7 @@ function Others({ story, debate, turn, onOpen }: { story: Story; debate: Debate;
       <h3>Who read it</h3>
       {readers.length === 0 ? <p class="soft">Nobody{story.run?.status === "running" ? ", so far" : ""}.</p> : (
         <p class="readers">{readers.slice(0, 60).map((other) => (
-          <span key={other.key}><button type="button" class="by" onClick={() => onOpen(other.key)} aria-label={`Open ${called(other)}`}><Short text={other.agent} most={40} /></button> <span class="soft">round {other.round}</span></span>
+          <span key={other.key}><button type="button" class="by" onClick={() => onOpen(other.key)}><Short text={other.agent} most={40} /><Hidden>: open round {other.round}</Hidden></button> <span class="soft">round {other.round}</span></span>
         ))}{readers.length > 60 ? <span class="soft">and {plural(readers.length - 60, "other")}</span> : null}</p>
       )}
     </>

@@ -4,12 +4,12 @@ import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/ho
 import { plainly } from "../odd";
 import { Short } from "../text";
 import { axisOf, type Bar, type Lane, lanesOf } from "./ledger";
-import { colourOf } from "./marks";
+import { colourOf, type Marks } from "./marks";
 import { plural, seconds } from "./say";
 import type { Debate, Story } from "./story";
 import { marksIn, MODERATOR } from "./turns";
 
-const LANE = 22, BAR = 14, HEAD = 20, MANY = 3_000; // pixels; bars beyond which a lane is one shape
+const LANE = 22, BAR = 14, HEAD = 20, MANY = 500; // pixels; bars beyond which those of one colour are one shape
 
 export function Timeline({ story, debate, most }: { story: Story; debate: Debate; most: number }) {
   const box = useRef<HTMLDivElement>(null);
@@ -41,7 +41,7 @@ export function Timeline({ story, debate, most }: { story: Story; debate: Debate
   if (bars === 0) return <div ref={box} class="timeline"><p class="empty">No model has been asked.</p></div>;
   return (
     <div ref={box} class="timeline">
-      {width > 0 ? <Lanes story={story} debate={debate} lanes={all} width={width} merged={all.reduce((sum, lane) => sum + lane.bars.length, 0) > MANY} hidden={lanes.length - all.length} /> : null}
+      {width > 0 ? <Lanes story={story} debate={debate} lanes={all} width={width} merged={all.reduce((sum, lane) => sum + lane.bars.length, 0) > MANY} /> : null}
       <p class="soft legend">A bar is a turn, in the colour of its answer. Struck out: failed. Pale within: waited to try again.{lanes.length > all.length ? ` The ${all.length} that took longest; ${plural(lanes.length - all.length, "other")} are not drawn.` : ""}</p>
       <details><summary>In words</summary>
         <ul>{all.map((lane) => <li key={lane.name}><b>{lane.kind === "moderator" ? "moderator" : <Short text={lane.name} most={60} />}</b>: {words[lanes.indexOf(lane)]}</li>)}</ul>
@@ -59,7 +59,7 @@ function inWords(lane: Lane): string {
     `${waited > 0 ? `, ${seconds(waited)} of it waiting to try again` : ""}${failed > 0 ? `, ${failed} failed` : ""}.`;
 }
 
-function Lanes(props: { story: Story; debate: Debate; lanes: Lane[]; width: number; merged: boolean; hidden: number }) {
+function Lanes(props: { story: Story; debate: Debate; lanes: Lane[]; width: number; merged: boolean }) {
   const { story, debate, lanes, width, merged } = props;
   const marks = marksIn(debate);
   const left = width < 500 ? 76 : 130, room = Math.max(40, width - left - 8), height = HEAD + lanes.length * LANE + 4;
@@ -90,14 +90,26 @@ function Lanes(props: { story: Story; debate: Debate; lanes: Lane[]; width: numb
               <text x={left - 8} y={top + 15} text-anchor="end">{short(lane.name === MODERATOR ? "moderator" : lane.name, width < 500 ? 10 : 18)}</text>
               <line x1={left} x2={width - 8} y1={top + LANE - 0.5} y2={top + LANE - 0.5} />
               {merged
-                ? <path class="merged" d={lane.bars.map((bar) => `M${x(bar.from).toFixed(1)} ${top + 4}h${Math.max(0.7, x(bar.to) - x(bar.from)).toFixed(1)}v${BAR}H${x(bar.from).toFixed(1)}z`).join("")} />
-                : lane.bars.map((bar, j) => <BarOf key={bar.key ?? j} bar={bar} x={x} y={top + 4} fill={bar.answer === null ? "var(--soft)" : colourOf(marks.get(bar.answer))} sign={bar.answer === null ? "" : (marks.get(bar.answer)?.sign ?? "")} />)}
+                ? shapes(lane, marks, x, top + 4)
+                : lane.bars.map((bar, j) => <BarOf key={bar.key ?? j} bar={bar} x={x} y={top + 4} fill={fillOf(bar, marks)} sign={bar.answer === null ? "" : (marks.get(bar.answer)?.sign ?? "")} />)}
             </g>
           );
         })}
       </svg>
     );
   }, [lanes, width, merged, marks.size, story.events.length]);
+}
+
+const fillOf = (bar: Bar, marks: Marks): string => (bar.answer === null ? "var(--soft)" : colourOf(marks.get(bar.answer)));
+
+// The bars of a lane, one shape for all of a colour: thousands of them are no more to draw than a few.
+function shapes(lane: Lane, marks: Marks, x: (time: number) => number, y: number) {
+  const paths = new Map<string, string>();
+  for (const bar of lane.bars) {
+    const fill = bar.failed ? "" : fillOf(bar, marks), from = x(bar.from).toFixed(1), wide = Math.max(0.7, x(bar.to) - x(bar.from)).toFixed(1);
+    paths.set(fill, `${paths.get(fill) ?? ""}M${from} ${y}h${wide}v${BAR}h-${wide}z`);
+  }
+  return [...paths].map(([fill, d]) => <path key={fill} class={fill === "" ? "strike" : undefined} d={d} style={fill === "" ? undefined : { fill }} />);
 }
 
 const short = (text: string, most: number): string => {
