@@ -49,19 +49,19 @@ function Matrix({ ledger, measure }: { ledger: ReturnType<typeof ledgerOf>; meas
   return (
     <div class="matrix" role="region" aria-label={`${name} by agent and round`} tabIndex={0}>
       <table>
-        <thead><tr><th scope="col">Agent</th>{ledger.rounds.map((round) => <th key={round} scope="col"><span class="sr">round </span>{round}</th>)}<th scope="col" class="sum">All</th></tr></thead>
+        <thead><tr><th scope="col">Agent</th><th scope="col" class="sum">All</th>{ledger.rounds.map((round) => <th key={round} scope="col"><span class="sr">round </span>{round}</th>)}</tr></thead>
         <tbody>
           {ledger.rows.map((row) => (
             <tr key={`${row.kind}/${row.name}`} class={row.kind}>
               <th scope="row">{row.kind === "rest" ? plural(Number(row.name), "other") : row.kind === "moderator" ? "moderator" : <Short text={row.name} most={32} />}</th>
+              <td class="sum">{figure(measure, row.total)}</td>
               {row.cells.map((cell, i) => (
                 <td key={ledger.rounds[i]}>{figure(measure, cell)}{row.kind === "agent" && most > 0 && cell.known > 0 ? <span class="bar" aria-hidden="true" style={{ width: `${(100 * cell.known) / most}%` }} /> : null}</td>
               ))}
-              <td class="sum">{figure(measure, row.total)}</td>
             </tr>
           ))}
         </tbody>
-        <tfoot><tr><th scope="row">All</th>{ledger.totals.map((sum, i) => <td key={ledger.rounds[i]}>{figure(measure, sum)}</td>)}<td class="sum">{figure(measure, ledger.total)}</td></tr></tfoot>
+        <tfoot><tr><th scope="row">All</th><td class="sum">{figure(measure, ledger.total)}</td>{ledger.totals.map((sum, i) => <td key={ledger.rounds[i]}>{figure(measure, sum)}</td>)}</tr></tfoot>
       </table>
     </div>
   );

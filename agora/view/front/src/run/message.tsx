@@ -9,7 +9,7 @@ import { Chip } from "./chip";
 import type { Marks } from "./marks";
 import { count, names, percent, plural, seconds, usd } from "./say";
 import type { Debate, Speaking, Turn } from "./story";
-import { type Aside, type Changed, type Retry } from "./turns";
+import { type Aside, type Changed, errorOf, type Retry } from "./turns";
 import { Prompt } from "./prompt";
 
 const SHOWN = 700, LINES = 7; // characters and lines of a message in the list
@@ -36,14 +36,14 @@ const readBy = (debate: Debate, turn: Turn): string[] =>
 export function Message({ turn, selected, context }: { turn: Turn; selected: boolean; context: Context }) {
   const { debate, marks, onOpen } = context;
   const changed = context.changed.get(turn.key), retries = context.retries.get(turn.key);
-  const text = turn.text, shown = text === null ? "" : beginning(text);
+  const error = errorOf(turn), text = turn.text, shown = text === null ? "" : beginning(text);
   const read = context.reads ? readBy(debate, turn) : null;
   const open = () => onOpen(turn.key);
   return (
-    <article class={`message${selected ? " selected" : ""}${turn.error === null ? "" : " absent"}`} aria-current={selected ? "true" : undefined}>
+    <article class={`message${selected ? " selected" : ""}${error === null ? "" : " absent"}`} aria-current={selected ? "true" : undefined}>
       <header>
         <button type="button" class="who" onClick={open}><Short text={turn.agent} most={40} /><Hidden>: read round {turn.round}, {plainly(turn.phase)}</Hidden></button>
-        {turn.error !== null ? <span class="none">absent</span> : turn.answers ? <Chip answer={turn.answer} why={turn.why} marks={marks} most={48} /> : null}
+        {error !== null ? <span class="none">absent</span> : turn.answers ? <Chip answer={turn.answer} why={turn.why} marks={marks} most={48} /> : null}
         {turn.confidence !== null && turn.answers ? <span class="soft" title="how sure it is">{percent(turn.confidence)} sure</span> : null}
         {changed !== undefined ? (
           <span class="was"><span aria-hidden="true">↻ </span>was <Chip answer={changed.before} why={changed.why} marks={marks} most={24} /></span>
@@ -56,9 +56,9 @@ export function Message({ turn, selected, context }: { turn: Turn; selected: boo
       {retries?.map((retry) => (
         <p key={retry.at} class="retry">Attempt {retry.attempt} failed, waited {seconds(retry.wait)}: <Short text={retry.error} most={200} /></p>
       ))}
-      {turn.error !== null ? <p class="retry">No answer: <Short text={turn.error} most={400} /></p> : null}
+      {error !== null ? <p class="retry">No answer: <Short text={error} most={400} /></p> : null}
       {text !== null ? <div class="words" dir="auto"><Plain text={shown} />{shown.length < turn.chars ? "…" : ""}</div> : null}
-      {text === null && turn.error === null ? <p class="soft">Its text is not kept.</p> : null}
+      {text === null && error === null ? <p class="soft">Its text is not kept.</p> : null}
       {turn.chars > shown.length ? (
         <button type="button" class="plain" onClick={open}>{count(turn.chars - shown.length)} more characters<Hidden> of {plainly(turn.agent)}</Hidden></button>
       ) : null}

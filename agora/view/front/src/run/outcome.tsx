@@ -7,15 +7,22 @@ import { Chip } from "./chip";
 import { colourOf, type Marks } from "./marks";
 import { count, names, percent, plural, weight } from "./say";
 import type { Debate, Story } from "./story";
-import { marksIn, type Moved, movesOf, standing, type Vote, votesOf } from "./turns";
+import { marksIn, type Moved, movesOf, standing, verdictOf, type Vote, votesOf } from "./turns";
 import "./outcome.css";
 
 const FEW = 12; // of a list that can be long, at first
 
 export function Outcome({ story, debate }: { story: Story; debate: Debate }) {
-  const { verdict } = debate, marks = marksIn(debate);
+  const verdict = verdictOf(debate), marks = marksIn(debate);
   const votes = useMemo(() => votesOf(debate), [debate, debate.turns.length, verdict]);
   const moves = useMemo(() => movesOf(debate), [debate, debate.turns.length, verdict]);
+  if (verdict === null && debate.verdict !== null)
+    return (
+      <section class="outcome" aria-label="Outcome">
+        <p class="ending">It came to a verdict. This run keeps no content, so neither that nor the votes are known.</p>
+        <Absent debate={debate} />
+      </section>
+    );
   return (
     <section class="outcome" aria-label="Outcome">
       <Ending story={story} debate={debate} marks={marks} />
@@ -23,7 +30,7 @@ export function Outcome({ story, debate }: { story: Story; debate: Debate }) {
       <Absent debate={debate} />
       <Moves moves={moves} marks={marks} debate={debate} />
       <Dissent debate={debate} marks={marks} />
-      {verdict?.warnings.map((warning, i) => <p key={i} class="note">Note: <Short text={warning} most={1_000} /></p>)}
+      {verdict?.warnings.map((warning, i) => <div key={i} class="note"><Said text={`Note: ${warning}`} most={300} /></div>)}
     </section>
   );
 }
@@ -38,7 +45,7 @@ const ENDS: Record<RunRecord["status"], string> = {
 };
 
 function Ending({ story, debate, marks }: { story: Story; debate: Debate; marks: Marks }) {
-  const { verdict } = debate, run = story.run;
+  const verdict = verdictOf(debate), run = story.run;
   if (verdict === null)
     return (
       <>
@@ -135,7 +142,7 @@ function Moves({ moves, marks, debate }: { moves: Moved[]; marks: Marks; debate:
               <span key={j}>{j === 0 ? "" : j === move.from.length - 1 ? " and " : ", "}<b><Short text={names(from.agents, 8)} most={300} /></b> from <Chip answer={from.before} marks={marks} most={40} /></span>
             ))}
             {" to "}<Chip answer={move.after} marks={marks} most={60} />
-            {move.read.length > 0 ? <>, after reading <b><Short text={names(move.read, 8)} most={300} /></b></> : move.after !== null ? ", which nobody it read held" : ""}.
+            {move.read.length > 0 ? <>, after reading <b><Short text={names(move.read, 8)} most={300} /></b></> : move.after !== null ? ", which nobody who was read had held" : ""}.
           </li>
         ))}
       </ul>
@@ -146,7 +153,7 @@ function Moves({ moves, marks, debate }: { moves: Moved[]; marks: Marks; debate:
 
 function Dissent({ debate, marks }: { debate: Debate; marks: Marks }) {
   const [all, setAll] = useState(false);
-  const dissent = debate.verdict?.dissent ?? [];
+  const dissent = verdictOf(debate)?.dissent ?? [];
   if (debate.verdict === null || debate.verdict.answer === null && dissent.length === 0) return null;
   if (dissent.length === 0) return <><h3>Dissent</h3><p class="soft">None: all who spoke ended there.</p></>;
   const shown = all ? dissent : dissent.slice(0, FEW);

@@ -11,7 +11,7 @@ import { Prompt } from "./prompt";
 import { type Candidate, quotesIn } from "./quotes";
 import { clock, count, percent, plural, seconds } from "./say";
 import type { Debate, Story, Turn } from "./story";
-import { called, changesIn, marksIn, MODERATOR, pathOf, prefixOf, readersOf, retriesOf } from "./turns";
+import { called, changesIn, errorOf, marksIn, MODERATOR, pathOf, prefixOf, readersOf, retriesOf } from "./turns";
 import "./reader.css";
 
 const FETCHED = 40; // turns read whose whole text is fetched to find it; others are found by their beginning
@@ -101,7 +101,7 @@ function Standing({ debate, turn, story }: { debate: Debate; turn: Turn; story: 
   return (
     <>
       <p class="standing">
-        {turn.error !== null ? <b>Absent.</b> : turn.answers ? <Chip answer={turn.answer} why={turn.why} marks={marks} /> : <span class="soft">no answer was asked for</span>}
+        {errorOf(turn) !== null ? <b>Absent.</b> : turn.answers ? <Chip answer={turn.answer} why={turn.why} marks={marks} /> : <span class="soft">no answer was asked for</span>}
         {turn.answers && turn.confidence !== null ? <span>{percent(turn.confidence)} sure</span> : null}
         {changed !== undefined ? <span class="was">changed; it was <Chip answer={changed.before} why={changed.why} marks={marks} /></span> : null}
         <span class="soft">{clock(turn.at)}{turn.began !== null ? `, after ${seconds(turn.at - turn.began)}` : ""}</span>
@@ -112,8 +112,9 @@ function Standing({ debate, turn, story }: { debate: Debate; turn: Turn; story: 
 }
 
 function SaidHere({ story, turn, full, loading }: { story: Story; turn: Turn; full: FullCall | null; loading: boolean }) {
-  if (turn.error !== null)
-    return <p class="retry">Nothing: its voice is absent. <Short text={turn.call?.error?.message ?? turn.error} most={1_000} /></p>;
+  const error = errorOf(turn);
+  if (error !== null)
+    return <p class="retry">Nothing: its voice is absent. <Short text={turn.call?.error?.message || error} most={1_000} /></p>;
   if (full?.reply) return <Reply reply={full.reply} />;
   if (turn.text === null)
     return <p class="soft">{story.run?.content === false ? "This run keeps no content: only figures are known." : "Its text is not kept."}</p>;
@@ -137,7 +138,7 @@ function Shown(props: { source: Source; story: Story; debate: Debate; turn: Turn
   return (
     <>
       <ReadList debate={debate} keys={read} found={found === null ? null : new Set(found.quotes.map((quote) => quote.turn.key))} onOpen={onOpen} />
-      {turn.call === null ? <p class="soft">{turn.kept ? "Nothing: it was not asked." : turn.error !== null ? "The call was not made, or is not kept." : "It is a group: its members were shown what stands in their calls, above."}</p>
+      {turn.call === null ? <p class="soft">{turn.kept ? "Nothing: it was not asked." : errorOf(turn) !== null ? "The call was not made, or is not kept." : "It is a group: its members were shown what stands in their calls, above."}</p>
         : got === null ? <p class="soft">Loading…</p>
         : request === null ? <p class="soft">{story.run?.content === false ? "This run keeps no content, so what was shown is not known." : "The request is not kept."}</p>
         : <Prompt messages={request.messages} quotes={found?.quotes ?? []} onOpen={onOpen} />}
