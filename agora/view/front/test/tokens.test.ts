@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { apart, signed, spelled, tokensOf, unsure } from "../src/run/tokens";
+import { apart, chance, signed, spelled, tokensOf, unsure } from "../src/run/tokens";
 
 test("log-probabilities become probabilities, and who gave most is the one who liked it", () => {
   const [token, even, bare] = tokensOf([
@@ -12,6 +12,7 @@ test("log-probabilities become probabilities, and who gave most is the one who l
   assert.ok(Math.abs(token!.p - 0.25) < 1e-12 && Math.abs(token!.top[0]![1] - 0.5) < 1e-12);
   assert.equal(token!.liked, 1);
   assert.equal(even!.liked, null);
+  assert.equal(chance(null), 0);
   assert.deepEqual([bare!.p, bare!.by, bare!.disagreement, bare!.liked], [1, [], null, null]);
 });
 

@@ -1,6 +1,6 @@
 // What a debate took: by agent and round, and over time.
 
-import { useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { Short } from "../text";
 import { ledgerOf, type Measure, type Sum } from "./ledger";
 import { count, plural, seconds, usd } from "./say";
@@ -19,7 +19,24 @@ function figure(measure: Measure, sum: Sum): string {
   return sum.known === 0 ? "unknown" : `over ${known}`;
 }
 
-export function Costs({ story, debate }: { story: Story; debate: Debate }) {
+// What is shown, at most once in so many milliseconds while it changes: nobody reads a table that is written every frame.
+function useCalm<T extends { story: Story; debate: Debate }>(now: T, wait: number): T {
+  const [shown, setShown] = useState(now);
+  const latest = useRef(now), timer = useRef<ReturnType<typeof setTimeout> | null>(null);
+  latest.current = now;
+  useEffect(() => {
+    if ((shown.story === latest.current.story && shown.debate === latest.current.debate) || timer.current !== null) return;
+    timer.current = setTimeout(() => {
+      timer.current = null;
+      setShown(latest.current);
+    }, wait);
+  });
+  useEffect(() => () => { if (timer.current !== null) clearTimeout(timer.current); }, []);
+  return shown.debate.path === now.debate.path ? shown : now;
+}
+
+export function Costs(props: { story: Story; debate: Debate }) {
+  const { story, debate } = useCalm({ story: props.story, debate: props.debate }, 250);
   const [measure, setMeasure] = useState<Measure | null>(null);
   const cost = useMemo(() => ledgerOf(story, debate, "usd", DEAREST), [story.calls, story.calls.length, debate, debate.rounds.length]);
   const free = cost.total.known === 0 && !cost.total.unknown;

@@ -142,7 +142,7 @@ function Moves({ moves, marks, debate }: { moves: Moved[]; marks: Marks; debate:
               <span key={j}>{j === 0 ? "" : j === move.from.length - 1 ? " and " : ", "}<b><Short text={names(from.agents, 8)} most={300} /></b> from <Chip answer={from.before} marks={marks} most={40} /></span>
             ))}
             {" to "}<Chip answer={move.after} marks={marks} most={60} />
-            {move.read.length > 0 ? <>, after reading <b><Short text={names(move.read, 8)} most={300} /></b></> : move.after !== null ? ", which nobody who was read had held" : ""}.
+            {move.read === null ? "" : move.read.length > 0 ? <>, after reading <b><Short text={names(move.read, 8)} most={300} /></b></> : move.after !== null ? ", which nobody who was read had held" : ""}.
           </li>
         ))}
       </ul>

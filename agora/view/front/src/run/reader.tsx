@@ -216,7 +216,7 @@ function Below(props: { source: Source; story: Story; debate: Debate; turn: Turn
   return (
     <section>
       <h3>Who answered for it</h3>
-      <p class="soft">It is a group: {plural(calls.length, "call")} of its members made this turn{inner.length > 0 ? ", in a debate of their own" : ""}.</p>
+      <p class="soft">{inner.length > 0 ? `It is a group: ${plural(calls.length, "call")} of its members, in a debate of their own, made this turn.` : `It is made of other models: ${plural(calls.length, "call")} made this turn.`}</p>
       {onDebate === undefined ? null : inner.map((path) => <button key={path} type="button" onClick={() => onDebate(path)}>Open {inner.length === 1 ? "that debate" : <Short text={path.slice(place.length + 1) || path} />}</button>)}
       {(all ? calls : calls.slice(0, 40)).map((call) => <Member key={call.id} call={call} place={place} source={source} />)}
       {!all && calls.length > 40 ? <button type="button" onClick={() => setAll(true)}>Show all {calls.length}</button> : null}

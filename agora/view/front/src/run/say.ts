@@ -18,11 +18,12 @@ export function seconds(value: number): string {
   if (value < 1) return `${Math.round(value * 1_000)} ms`;
   if (value < 60) return `${number(value, value < 10 ? 1 : 0)} s`;
   const whole = Math.round(value), hours = Math.floor(whole / 3_600), minutes = Math.floor((whole % 3_600) / 60);
-  return hours > 0 ? `${count(hours)} h ${minutes} min` : `${minutes} min ${whole % 60} s`;
+  return hours > 0 ? `${count(hours)} h ${minutes} min` : `${minutes} min${whole % 60 > 0 ? ` ${whole % 60} s` : ""}`;
 }
 
 export function percent(share: number): string {
   const value = share * 100;
+  if (Number.isNaN(value)) return "unknown";
   if (share > 0 && value < 0.1) return "<0.1%";
   if (share < 1 && value > 99.9) return ">99.9%";
   return `${number(value, (share > 0 && value < 1) || (value > 99 && value < 100) ? 1 : 0)}%`;

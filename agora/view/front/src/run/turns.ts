@@ -119,12 +119,15 @@ export function readersOf(debate: Debate, turn: Turn): Turn[] {
   return debate.turns.filter((other) => other.round >= turn.round && other !== turn && other.reads.includes(key));
 }
 
-export interface Moved { round: number; after: string | null; read: string[]; from: { before: string | null; agents: string[] }[] }
+export interface Moved { round: number; after: string | null; read: string[] | null; from: { before: string | null; agents: string[] }[] }
 
-// Who changed after reading whom, those who went the same way together. Before a verdict it is read from the turns.
+const READABLE = 50_000; // edges up to which it is looked up, while a debate goes on, who held what among those who were read
+
+// Who changed after reading whom (null: not looked up), those who went the same way together. Before a verdict it is read from the turns.
 export function movesOf(debate: Debate): Moved[] {
   const changes = verdictOf(debate)?.changes ?? [...changesIn(debate)].map(([key, { before }]) => {
     const turn = debate.byKey.get(key)!;
+    if (debate.edges.length > READABLE) return { agent: turn.agent, round: turn.round, before, after: turn.answer, read: null };
     const held = turn.answer === null ? [] : turn.reads.flatMap((read) => {
       const other = debate.byKey.get(read);
       return other !== undefined && other.agent !== turn.agent && other.answer === turn.answer ? [other.agent] : [];
@@ -133,7 +136,7 @@ export function movesOf(debate: Debate): Moved[] {
   });
   const groups = new Map<string, Moved>();
   for (const { agent, round, before, after, read } of changes) {
-    const key = JSON.stringify([round, after, [...read].sort()]);
+    const key = JSON.stringify([round, after, read === null ? null : [...read].sort()]);
     let group = groups.get(key);
     if (group === undefined) groups.set(key, (group = { round, after, read, from: [] }));
     const same = group.from.find((one) => one.before === before);
