@@ -1,16 +1,13 @@
-// One entry in the list of messages: a turn, or what the moderator asked a model.
+// One turn in the list of messages, and who speaks now.
 
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { cutAt, plainly } from "../odd";
-import type { FullCall } from "../records";
-import type { Source } from "../source";
-import { Hidden, Plain, Said, Short } from "../text";
+import { Hidden, Plain, Short } from "../text";
 import { Chip } from "./chip";
 import type { Marks } from "./marks";
-import { count, names, percent, plural, seconds, usd } from "./say";
+import { count, names, percent, plural, seconds } from "./say";
 import type { Debate, Speaking, Turn } from "./story";
-import { type Aside, type Changed, errorOf, type Retry } from "./turns";
-import { Prompt } from "./prompt";
+import { type Changed, errorOf, type Retry } from "./turns";
 
 const SHOWN = 700, LINES = 7; // characters and lines of a message in the list
 
@@ -63,48 +60,6 @@ export function Message({ turn, selected, context }: { turn: Turn; selected: boo
         <button type="button" class="plain" onClick={open}>{count(turn.chars - shown.length)} more characters<Hidden> of {plainly(turn.agent)}</Hidden></button>
       ) : null}
     </article>
-  );
-}
-
-// What the moderator asked a model, and what it said; closed until somebody opens it.
-export function AsideEntry({ aside, source }: { aside: Aside; source?: Source | undefined }) {
-  const { call } = aside;
-  const [open, setOpen] = useState(false);
-  const [role, ...about] = aside.role.split("/");
-  return (
-    <details class="aside" onToggle={(event) => setOpen(event.currentTarget.open)}>
-      <summary>
-        <span class="who">moderator</span> <Short text={role ?? ""} most={40} />
-        {about.length > 0 ? <span class="soft"> of <Short text={about.join(", ")} most={80} /></span> : null}
-        <span class="rest">{call.error === null ? seconds(call.seconds) : "failed"}</span>
-        {!open && call.text !== null ? <span class="glance"><Short text={call.text.trim()} most={110} /></span> : null}
-      </summary>
-      {open ? <AsideBody aside={aside} source={source} /> : null}
-    </details>
-  );
-}
-
-function AsideBody({ aside: { call }, source }: { aside: Aside; source?: Source | undefined }) {
-  const [whole, setWhole] = useState<FullCall | string | null>(null);
-  const [asked, setAsked] = useState(false);
-  const clipped = call.text !== null && call.chars > call.text.length;
-  useEffect(() => {
-    if (source === undefined || !(asked || clipped)) return;
-    let gone = false;
-    source.call(call.id).then((found) => gone || setWhole(found), (error: Error) => gone || setWhole(error.message));
-    return () => { gone = true; };
-  }, [source, call.id, asked, clipped]);
-  const full = typeof whole === "object" ? whole : null;
-  const text = full?.reply?.text ?? call.text;
-  return (
-    <div class="aside-body">
-      {call.error !== null ? <p class="retry"><Short text={call.error.message} most={400} /></p> : null}
-      {text !== null ? <Said text={text} most={3_000} /> : call.error === null ? <p class="soft">Its text is not kept.</p> : null}
-      <p class="soft"><Short text={call.model} />, {plural(call.input_tokens, "token")} in, {count(call.output_tokens)} out, {usd(call.usd)}</p>
-      {typeof whole === "string" ? <p class="retry">{whole}</p> : null}
-      {source !== undefined && !asked ? <button type="button" class="plain" onClick={() => setAsked(true)}>What it was shown</button> : null}
-      {asked && full !== null ? <Prompt messages={full.request?.messages ?? null} quotes={[]} /> : null}
-    </div>
   );
 }
 

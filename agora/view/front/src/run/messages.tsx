@@ -1,9 +1,11 @@
 // All that was said in a debate, in order of time, by round and phase: to be looked through, and opened.
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { plainly } from "../odd";
 import type { Source } from "../source";
 import { Short } from "../text";
-import { AsideEntry, type Context, Message, Now } from "./message";
+import { AsideEntry } from "./aside";
+import { type Context, Message, Now } from "./message";
 import { count, plural } from "./say";
 import type { Debate, Story, Turn } from "./story";
 import { type Aside, asides, changesIn, groupsOf, marksIn, retriesOf } from "./turns";
@@ -46,7 +48,7 @@ export function Messages(props: {
         <label>Agent{" "}
           <select value={agent} onChange={(event) => setAgent(event.currentTarget.value)}>
             <option value="">all</option>
-            {debate.agents.map((name) => <option key={name} value={name}>{name.slice(0, 60)}</option>)}
+            {debate.agents.map((name) => <option key={name} value={name}>{plainly(name.slice(0, 60))}</option>)}
           </select>
         </label>
         <label class="tick">
@@ -61,7 +63,7 @@ export function Messages(props: {
           {chunks(group.turns).map((turns, i) => (
             <Turns key={i} turns={turns} selected={selected} context={context} eager={all <= CHUNK * 3} idle={all <= IDLE} />
           ))}
-          {chunks(group.asides).map((some, i) => <Asides key={i} some={some} source={source} />)}
+          {chunks(group.asides).map((some, i) => <Asides key={i} some={some} source={source} context={context} />)}
         </section>
       ))}
       {found === 0 ? <p class="empty">{filtered ? "No message is like that." : debate.speaking.size > 0 ? "" : "Nothing has been said."}</p> : null}
@@ -107,9 +109,9 @@ function Turns(props: { turns: Turn[]; selected: string | null; context: Context
     : <div ref={place} style={{ minHeight: `${turns.length * 96}px` }} />, [turns, chosen, here, told, props.context.marks.size, props.context.retries.size]);
 }
 
-function Asides({ some, source }: { some: Aside[]; source?: Source | undefined }) {
+function Asides({ some, source, context }: { some: Aside[]; source?: Source | undefined; context: Context }) {
   const kept = useSame(some);
-  return useMemo(() => <div>{kept.map((aside) => <AsideEntry key={aside.call.id} aside={aside} source={source} />)}</div>, [kept, source]);
+  return useMemo(() => <div>{kept.map((aside) => <AsideEntry key={aside.call.id} aside={aside} source={source} context={context} />)}</div>, [kept, source, context.debate.path]);
 }
 
 // One thing after another, each when nothing else is to do.

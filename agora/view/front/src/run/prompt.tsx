@@ -1,9 +1,11 @@
 // A prompt as it was sent, message by message; in the gutter who said what stands there.
 
 import { useMemo } from "preact/hooks";
+import { plainly } from "../odd";
 import { Copy, Hidden, Said, Short } from "../text";
 import { count } from "./say";
 import { partsOf, type Quote } from "./quotes";
+import "./prompt.css";
 
 const MOST = 6_000; // characters of a part at first
 
@@ -44,14 +46,13 @@ function Content(props: { content: string; quotes: readonly Quote[]; gutter: boo
 
 function By({ quote, onOpen }: { quote: Quote; onOpen: ((key: string) => void) | undefined }) {
   const { turn } = quote;
-  const name = quote.own ? "itself" : turn.agent;
+  const name = quote.own ? "itself" : turn.agent, given = quote.label !== null && quote.label !== turn.agent && !quote.own;
   return (
-    <p>
-      {onOpen === undefined ? <Short text={name} most={30} /> : (
-        <button type="button" class="by" onClick={() => onOpen(turn.key)}><Short text={name} most={30} /><Hidden>: open round {turn.round}</Hidden></button>
-      )}
-      <span class="soft">round {turn.round}, <Short text={turn.phase} most={24} />, {quote.how}</span>
-      {quote.label !== null && quote.label !== turn.agent && !quote.own ? <span class="soft">as “<Short text={quote.label} most={40} />”</span> : null}
+    <p title={`round ${turn.round}, ${plainly(turn.phase)}`}>
+      {onOpen === undefined ? <b><Short text={name} most={24} /></b> : (
+        <button type="button" class="by" onClick={() => onOpen(turn.key)}><Short text={name} most={24} /><Hidden>: open round {turn.round}</Hidden></button>
+      )}<span class="soft">, round {turn.round}</span>
+      <span class="soft how">{quote.how}{given ? <>, as “<Short text={quote.label!} most={30} />”</> : null}</span>
     </p>
   );
 }

@@ -11,7 +11,7 @@ import { Prompt } from "./prompt";
 import { type Candidate, quotesIn } from "./quotes";
 import { clock, count, percent, plural, seconds } from "./say";
 import type { Debate, Story, Turn } from "./story";
-import { called, changesIn, errorOf, marksIn, MODERATOR, pathOf, prefixOf, readersOf, retriesOf } from "./turns";
+import { called, changesIn, errorOf, known, marksIn, MODERATOR, pathOf, prefixOf, readersOf, retriesOf } from "./turns";
 import "./reader.css";
 
 const FETCHED = 40; // turns read whose whole text is fetched to find it; others are found by their beginning
@@ -37,7 +37,10 @@ export function Reader(props: {
 }) {
   const { source, story, debate, turn, onOpen, onClose } = props;
   const heading = useRef<HTMLHeadingElement>(null);
-  useEffect(() => heading.current?.focus({ preventScroll: false }), [turn.key]);
+  // the heading has the focus when it opens; who goes on by the buttons stays on them, and hears the heading change
+  useEffect(() => {
+    if (document.activeElement?.closest(".reader nav") == null) heading.current?.focus();
+  }, [turn.key]);
   const got = useCall(source, turn.call);
   const full = typeof got === "object" ? got : null;
   const near = useMemo(() => neighbours(debate, turn), [debate, turn.key, debate.turns.length]);
@@ -52,7 +55,7 @@ export function Reader(props: {
   return (
     <div class="reader" onKeyDown={keys}>
       <header>
-        <h2 ref={heading} tabIndex={-1}><Short text={turn.agent} most={60} /> <span class="soft">round {turn.round}, <Short text={turn.phase} most={40} /></span></h2>
+        <h2 ref={heading} tabIndex={-1} aria-live="polite"><Short text={turn.agent} most={60} /> <span class="soft">round {turn.round}, <Short text={turn.phase} most={40} /></span></h2>
         <button type="button" onClick={onClose} class="close">Close</button>
       </header>
       <nav aria-label="Other turns">
@@ -198,7 +201,7 @@ function candidates(story: Story, debate: Debate, turn: Turn, whole: Map<string,
   for (const call of story.calls)
     if (call.text !== null && call.path.startsWith(start)) digests.set(call.path.slice(start.length), call.text.replace(/…$/, ""));
   const of = (other: Turn, own: boolean): Candidate => {
-    const text = whole.get(other.key) ?? other.text;
+    const text = whole.get(other.key) ?? known(other);
     return { turn: other, text, digest: digests.get(`${other.round}/digest/${other.agent}/${other.phase}`) ?? null, own };
   };
   const read = turn.reads.flatMap((key) => debate.byKey.get(key) ?? []);

@@ -30,6 +30,10 @@ export const verdictOf = (debate: Debate): VerdictData | null => {
   return told?.support === undefined ? null : debate.verdict;
 };
 
+// What is known of a turn's text, without the sign that it was cut.
+export const known = (turn: Turn): string | null =>
+  turn.text !== null && turn.chars > turn.text.length ? turn.text.replace(/…$/, "") : turn.text;
+
 // Why a voice is absent; null where it is not. A run that keeps no content has the kind of the call's error alone.
 export const errorOf = (turn: Turn): string | null =>
   turn.error ?? (turn.text === null && turn.call?.error ? turn.call.error.message || turn.call.error.kind : null);
