@@ -1,6 +1,6 @@
 // What a debate took: by agent and round, and over time.
 
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import { Short } from "../text";
 import { ledgerOf, type Measure, type Sum } from "./ledger";
 import { count, plural, seconds, usd } from "./say";
@@ -19,32 +19,16 @@ function figure(measure: Measure, sum: Sum): string {
   return sum.known === 0 ? "unknown" : `over ${known}`;
 }
 
-// What is shown, at most once in so many milliseconds while it changes: nobody reads a table that is written every frame.
-function useCalm<T extends { story: Story; debate: Debate }>(now: T, wait: number): T {
-  const [shown, setShown] = useState(now);
-  const latest = useRef(now), timer = useRef<ReturnType<typeof setTimeout> | null>(null);
-  latest.current = now;
-  useEffect(() => {
-    if ((shown.story === latest.current.story && shown.debate === latest.current.debate) || timer.current !== null) return;
-    timer.current = setTimeout(() => {
-      timer.current = null;
-      setShown(latest.current);
-    }, wait);
-  });
-  useEffect(() => () => { if (timer.current !== null) clearTimeout(timer.current); }, []);
-  return shown.debate.path === now.debate.path ? shown : now;
-}
-
-export function Costs(props: { story: Story; debate: Debate }) {
-  const { story, debate } = useCalm({ story: props.story, debate: props.debate }, 250);
+export function Costs({ story, debate }: { story: Story; debate: Debate }) {
   const [measure, setMeasure] = useState<Measure | null>(null);
   const cost = useMemo(() => ledgerOf(story, debate, "usd", DEAREST), [story.calls, story.calls.length, debate, debate.rounds.length]);
   const free = cost.total.known === 0 && !cost.total.unknown;
   const by = measure ?? (free ? "tokensOut" : "usd"); // where nothing costs anything, a table of zeros tells nothing
   const ledger = useMemo(() => (by === "usd" ? cost : ledgerOf(story, debate, by, DEAREST)), [cost, by]);
-  if (!ledger.total.any && debate.turns.length === 0) return <section class="costs" aria-label="Costs"><p class="empty">Nothing has been spent.</p></section>;
+  if (!ledger.total.any && debate.turns.length === 0) return <section class="costs" aria-label="What it took"><h2>What it took</h2><p class="empty">Nothing has been spent.</p></section>;
   return (
-    <section class="costs" aria-label="Costs">
+    <section class="costs" aria-label="What it took">
+      <h2>What it took</h2>
       <fieldset class="switch">
         <legend class="sr">What is shown</legend>
         {MEASURES.map(([one, name]) => (

@@ -42,7 +42,8 @@ export function Messages(props: {
   const all = debate.turns.length + said.length;
   const cut = wanted !== "" && debate.turns.some((turn) => turn.text !== null && turn.chars > turn.text.length);
   return (
-    <section class="messages" aria-label="Messages">
+    <section class="messages" aria-label="What was said">
+      <h2>What was said</h2>
       <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>
         <label>Find <input type="search" value={find} onInput={(event) => setFind(event.currentTarget.value)} /></label>
         <label>Agent{" "}

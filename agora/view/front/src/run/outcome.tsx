@@ -18,13 +18,15 @@ export function Outcome({ story, debate }: { story: Story; debate: Debate }) {
   const moves = useMemo(() => movesOf(debate), [debate, debate.turns.length, verdict]);
   if (verdict === null && debate.verdict !== null)
     return (
-      <section class="outcome" aria-label="Outcome">
+      <section class="outcome" aria-label="How it came out">
+        <h2>How it came out</h2>
         <p class="ending">It came to a verdict. This run keeps no content, so neither that nor the votes are known.</p>
         <Absent debate={debate} />
       </section>
     );
   return (
-    <section class="outcome" aria-label="Outcome">
+    <section class="outcome" aria-label="How it came out">
+      <h2>How it came out</h2>
       <Ending story={story} debate={debate} marks={marks} />
       <Votes votes={votes} marks={marks} decided={verdict !== null} chosen={verdict?.answer ?? null} />
       <Absent debate={debate} />
