@@ -74,7 +74,7 @@ test("who read a turn; marks by first appearance", () => {
 
 test("figures say what is known", () => {
   assert.deepEqual([null, 0, 0.00001, 0.0123, 12.345].map(usd), ["unknown", "$0", "<$0.0001", "$0.0123", "$12.35"]);
-  assert.deepEqual([0.0001, 0.25, 3.14, 42, 61, 7_300].map(seconds), ["<1 ms", "250 ms", "3.1 s", "42 s", "1 min 1 s", "2 h 1 min"]);
+  assert.deepEqual([0.0001, 0.25, 3.14, 42, 61, 300, 7_300].map(seconds), ["<1 ms", "250 ms", "3.1 s", "42 s", "1 min 1 s", "5 min", "2 h 1 min"]);
   assert.deepEqual([0, 0.0001, 0.5, 0.9999, 1].map(percent), ["0%", "<0.1%", "50%", ">99.9%", "100%"]);
   assert.deepEqual([[], ["a"], ["a", "b"], ["a", "b", "c", "d", "e", "f"]].map((of) => names(of)), ["", "a", "a and b", "a, b, c and 3 others"]);
 });

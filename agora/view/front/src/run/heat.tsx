@@ -3,7 +3,7 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { FullReply } from "../records";
 import { Plain, Short } from "../text";
-import { percent } from "./say";
+import { count, percent } from "./say";
 import { apart, APART, spelled, type Tok, tokensOf, unsure, UNSURE } from "./tokens";
 import "./heat.css";
 
@@ -60,7 +60,7 @@ export function Heat({ reply }: { reply: FullReply }) {
         onFocus={() => setAt((now) => now ?? 0)}
         aria-label={`${tokens.length} tokens, the least likely at ${percent(least)}. Arrow keys move from token to token.`}
       >{spans}</div>
-      {tokens.length > shown ? <button type="button" onClick={() => setShown(shown + STEP)}>Show {Math.min(STEP, tokens.length - shown).toLocaleString("en")} more tokens</button> : null}
+      {tokens.length > shown ? <button type="button" onClick={() => setShown(shown + STEP)}>Show {count(Math.min(STEP, tokens.length - shown))} more tokens</button> : null}
       <div class="token-line" role="status">{at === null || tokens[at] === undefined
         ? <span class="soft">Point at a token, or move with the arrow keys.</span> : <Detail token={tokens[at]} n={at} of={tokens.length} />}</div>
     </section>

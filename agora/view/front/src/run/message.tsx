@@ -1,16 +1,13 @@
-// One entry in the list of messages: a turn, or what the moderator asked a model.
+// One turn in the list of messages, and who speaks now.
 
 import { useEffect, useMemo, useState } from "preact/hooks";
-import { cutAt } from "../odd";
-import type { FullCall } from "../records";
-import type { Source } from "../source";
-import { Plain, Said, Short } from "../text";
+import { cutAt, plainly } from "../odd";
+import { Hidden, Plain, Short } from "../text";
 import { Chip } from "./chip";
 import type { Marks } from "./marks";
-import { count, names, percent, plural, seconds, usd } from "./say";
+import { count, names, percent, plural, seconds } from "./say";
 import type { Debate, Speaking, Turn } from "./story";
-import { type Aside, called, type Changed, type Retry } from "./turns";
-import { Prompt } from "./prompt";
+import { type Changed, errorOf, type Retry } from "./turns";
 
 const SHOWN = 700, LINES = 7; // characters and lines of a message in the list
 
@@ -36,14 +33,14 @@ const readBy = (debate: Debate, turn: Turn): string[] =>
 export function Message({ turn, selected, context }: { turn: Turn; selected: boolean; context: Context }) {
   const { debate, marks, onOpen } = context;
   const changed = context.changed.get(turn.key), retries = context.retries.get(turn.key);
-  const text = turn.text, shown = text === null ? "" : beginning(text);
+  const error = errorOf(turn), text = turn.text, shown = text === null ? "" : beginning(text);
   const read = context.reads ? readBy(debate, turn) : null;
   const open = () => onOpen(turn.key);
   return (
-    <article class={`message${selected ? " selected" : ""}${turn.error === null ? "" : " absent"}`} aria-current={selected ? "true" : undefined}>
+    <article class={`message${selected ? " selected" : ""}${error === null ? "" : " absent"}`} aria-current={selected ? "true" : undefined}>
       <header>
-        <button type="button" class="who" onClick={open} aria-label={`Read ${called(turn)}`}><Short text={turn.agent} most={40} /></button>
-        {turn.error !== null ? <span class="none">absent</span> : turn.answers ? <Chip answer={turn.answer} why={turn.why} marks={marks} most={48} /> : null}
+        <button type="button" class="who" onClick={open}><Short text={turn.agent} most={40} /><Hidden>: read round {turn.round}, {plainly(turn.phase)}</Hidden></button>
+        {error !== null ? <span class="none">absent</span> : turn.answers ? <Chip answer={turn.answer} why={turn.why} marks={marks} most={48} /> : null}
         {turn.confidence !== null && turn.answers ? <span class="soft" title="how sure it is">{percent(turn.confidence)} sure</span> : null}
         {changed !== undefined ? (
           <span class="was"><span aria-hidden="true">↻ </span>was <Chip answer={changed.before} why={changed.why} marks={marks} most={24} /></span>
@@ -56,55 +53,13 @@ export function Message({ turn, selected, context }: { turn: Turn; selected: boo
       {retries?.map((retry) => (
         <p key={retry.at} class="retry">Attempt {retry.attempt} failed, waited {seconds(retry.wait)}: <Short text={retry.error} most={200} /></p>
       ))}
-      {turn.error !== null ? <p class="retry">No answer: <Short text={turn.error} most={400} /></p> : null}
+      {error !== null ? <p class="retry">No answer: <Short text={error} most={400} /></p> : null}
       {text !== null ? <div class="words" dir="auto"><Plain text={shown} />{shown.length < turn.chars ? "…" : ""}</div> : null}
-      {text === null && turn.error === null ? <p class="soft">Its text is not kept.</p> : null}
+      {text === null && error === null ? <p class="soft">Its text is not kept.</p> : null}
       {turn.chars > shown.length ? (
-        <button type="button" class="plain" onClick={open} aria-label={`Read all of ${called(turn)}`}>{count(turn.chars - shown.length)} more characters</button>
+        <button type="button" class="plain" onClick={open}>{count(turn.chars - shown.length)} more characters<Hidden> of {plainly(turn.agent)}</Hidden></button>
       ) : null}
     </article>
-  );
-}
-
-// What the moderator asked a model, and what it said; closed until somebody opens it.
-export function AsideEntry({ aside, source }: { aside: Aside; source?: Source | undefined }) {
-  const { call } = aside;
-  const [open, setOpen] = useState(false);
-  const [role, ...about] = aside.role.split("/");
-  return (
-    <details class="aside" onToggle={(event) => setOpen(event.currentTarget.open)}>
-      <summary>
-        <span class="who">moderator</span> <Short text={role ?? ""} most={40} />
-        {about.length > 0 ? <span class="soft"> of <Short text={about.join(", ")} most={80} /></span> : null}
-        <span class="rest">{call.error === null ? seconds(call.seconds) : "failed"}</span>
-        {!open && call.text !== null ? <span class="glance"><Short text={call.text.trim()} most={110} /></span> : null}
-      </summary>
-      {open ? <AsideBody aside={aside} source={source} /> : null}
-    </details>
-  );
-}
-
-function AsideBody({ aside: { call }, source }: { aside: Aside; source?: Source | undefined }) {
-  const [whole, setWhole] = useState<FullCall | string | null>(null);
-  const [asked, setAsked] = useState(false);
-  const clipped = call.text !== null && call.chars > call.text.length;
-  useEffect(() => {
-    if (source === undefined || !(asked || clipped)) return;
-    let gone = false;
-    source.call(call.id).then((found) => gone || setWhole(found), (error: Error) => gone || setWhole(error.message));
-    return () => { gone = true; };
-  }, [source, call.id, asked, clipped]);
-  const full = typeof whole === "object" ? whole : null;
-  const text = full?.reply?.text ?? call.text;
-  return (
-    <div class="aside-body">
-      {call.error !== null ? <p class="retry"><Short text={call.error.message} most={400} /></p> : null}
-      {text !== null ? <Said text={text} most={3_000} /> : call.error === null ? <p class="soft">Its text is not kept.</p> : null}
-      <p class="soft"><Short text={call.model} />, {plural(call.input_tokens, "token")} in, {count(call.output_tokens)} out, {usd(call.usd)}</p>
-      {typeof whole === "string" ? <p class="retry">{whole}</p> : null}
-      {source !== undefined && !asked ? <button type="button" class="plain" onClick={() => setAsked(true)}>What it was shown</button> : null}
-      {asked && full !== null ? <Prompt messages={full.request?.messages ?? null} quotes={[]} /> : null}
-    </div>
   );
 }
 

@@ -14,7 +14,8 @@ export interface Tok {
 }
 
 const SIGNS: Record<string, string> = { " ": "·", "\n": "↵\n", "\t": "→\t", "\u00a0": "⍽" };
-export const chance = (logprob: number): number => Math.min(1, Math.exp(logprob)); // NaN stays NaN: it is not known
+// JSON has no infinity: null is the log-probability of what cannot be. NaN stays NaN: it is not known.
+export const chance = (logprob: number | null): number => (logprob === null ? 0 : Math.min(1, Math.exp(logprob)));
 export const signed = (text: string): string =>
   text === "" ? "∅" : text.replace(/[ \n\t\u00a0]/g, (c) => SIGNS[c]!);
 

@@ -1,6 +1,6 @@
 // What can be read from a debate's turns: who changed and after whom, what belongs together, what happened on the way.
 
-import type { CallRecord } from "../records";
+import type { CallRecord, RetryingData, VerdictData } from "../records";
 import { marksOf, type Marks } from "./marks";
 import { keyOf, type Debate, type Story, type Turn } from "./story";
 
@@ -22,7 +22,21 @@ export function once<T>(of: (debate: Debate) => T): (debate: Debate) => T {
 }
 
 export const marksIn = once((debate: Debate): Marks =>
-  marksOf([...debate.turns.map((turn) => turn.answer), ...Object.keys(debate.verdict?.support ?? {}), debate.verdict?.answer ?? null]));
+  marksOf([...debate.turns.map((turn) => turn.answer), ...Object.keys(verdictOf(debate)?.support ?? {}), verdictOf(debate)?.answer ?? null]));
+
+// A debate's verdict; null also where a run that keeps no content has only the figures of it.
+export const verdictOf = (debate: Debate): VerdictData | null => {
+  const told: Partial<VerdictData> | null = debate.verdict;
+  return told?.support === undefined ? null : debate.verdict;
+};
+
+// What is known of a turn's text, without the sign that it was cut.
+export const known = (turn: Turn): string | null =>
+  turn.text !== null && turn.chars > turn.text.length ? turn.text.replace(/…$/, "") : turn.text;
+
+// Why a voice is absent; null where it is not. A run that keeps no content has the kind of the call's error alone.
+export const errorOf = (turn: Turn): string | null =>
+  turn.error ?? (turn.text === null && turn.call?.error ? turn.call.error.message || turn.call.error.kind : null);
 
 export interface Changed { before: string | null; why: Turn["why"] }
 
@@ -84,7 +98,7 @@ export function retriesOf(story: Story, debate: Debate): Map<string, Retry[]> {
   const waits = new Map<string | null, Retry[]>();
   for (const event of story.events) {
     if (event.kind !== "retrying" || event.path !== debate.path) continue;
-    const { agent, error, wait, attempt } = event.data;
+    const { agent = null, error = "why is not kept", wait, attempt }: Partial<RetryingData> & Pick<RetryingData, "wait" | "attempt"> = event.data;
     const list = waits.get(agent);
     if (list === undefined) waits.set(agent, [{ at: event.at, error, wait, attempt }]);
     else list.push({ at: event.at, error, wait, attempt });
@@ -109,12 +123,15 @@ export function readersOf(debate: Debate, turn: Turn): Turn[] {
   return debate.turns.filter((other) => other.round >= turn.round && other !== turn && other.reads.includes(key));
 }
 
-export interface Moved { round: number; after: string | null; read: string[]; from: { before: string | null; agents: string[] }[] }
+export interface Moved { round: number; after: string | null; read: string[] | null; from: { before: string | null; agents: string[] }[] }
 
-// Who changed after reading whom, those who went the same way together. Before a verdict it is read from the turns.
+const READABLE = 50_000; // edges up to which it is looked up, while a debate goes on, who held what among those who were read
+
+// Who changed after reading whom (null: not looked up), those who went the same way together. Before a verdict it is read from the turns.
 export function movesOf(debate: Debate): Moved[] {
-  const changes = debate.verdict?.changes ?? [...changesIn(debate)].map(([key, { before }]) => {
+  const changes = verdictOf(debate)?.changes ?? [...changesIn(debate)].map(([key, { before }]) => {
     const turn = debate.byKey.get(key)!;
+    if (debate.edges.length > READABLE) return { agent: turn.agent, round: turn.round, before, after: turn.answer, read: null };
     const held = turn.answer === null ? [] : turn.reads.flatMap((read) => {
       const other = debate.byKey.get(read);
       return other !== undefined && other.agent !== turn.agent && other.answer === turn.answer ? [other.agent] : [];
@@ -123,14 +140,15 @@ export function movesOf(debate: Debate): Moved[] {
   });
   const groups = new Map<string, Moved>();
   for (const { agent, round, before, after, read } of changes) {
-    const key = JSON.stringify([round, after, [...read].sort()]);
+    const key = JSON.stringify([round, after, read === null ? null : [...read].sort()]);
     let group = groups.get(key);
     if (group === undefined) groups.set(key, (group = { round, after, read, from: [] }));
     const same = group.from.find((one) => one.before === before);
     if (same === undefined) group.from.push({ before, agents: [agent] });
     else same.agents.push(agent);
   }
-  return [...groups.values()].sort((a, b) => a.round - b.round);
+  const size = (group: Moved): number => group.from.reduce((sum, one) => sum + one.agents.length, 0);
+  return [...groups.values()].sort((a, b) => a.round - b.round || size(b) - size(a));
 }
 
 export interface Vote { answer: string | null; first: number; last: number; weight: number; agents: string[] } // null: no vote
@@ -149,7 +167,7 @@ export function votesOf(debate: Debate): Vote[] {
     found.last += 1;
     found.agents.push(turn.agent);
   }
-  const support = debate.verdict?.support;
+  const support = verdictOf(debate)?.support;
   if (support !== undefined) for (const [answer, weight] of Object.entries(support)) vote(answer).weight = weight;
   else for (const found of votes.values()) found.weight = found.answer === null ? 0 : found.last;
   return [...votes.values()].sort((a, b) => Number(a.answer === null) - Number(b.answer === null) || b.weight - a.weight || b.last - a.last || b.first - a.first);
