@@ -81,9 +81,9 @@ function Empty() {
     <div class="welcome">
       <p>This server was given no evaluation.</p>
       <p>Make one, which says with intervals whether a debate helps, and what it costs:</p>
-      <pre class="card scroll"><code>agora eval examples/quickstart.yaml --data pocket:200 --out results</code></pre>
+      <pre class="card command"><code>agora eval examples/quickstart.yaml --data pocket:200 --out results</code></pre>
       <p>Then show it:</p>
-      <pre class="card scroll"><code>agora view --results results</code></pre>
+      <pre class="card command"><code>agora view --results results</code></pre>
     </div>
   );
 }
