@@ -78,7 +78,6 @@ function Facts({ a, b }: { a: Story; b: Story }) {
     ...(story.main?.turns.map((turn) => turn.answer) ?? []), story.run?.answer ?? null,
   ])), [a, b]);
   const toldA = useTold(a, marks), toldB = useTold(b, marks);
-  const now = useNow(1);
   return (
     <>
       <Heads a={runA} b={runB} />
@@ -86,7 +85,7 @@ function Facts({ a, b }: { a: Story; b: Story }) {
       <p class="together">{together(runA, runB)}</p>
       <Two label="What they came to" facts={outcomes(a, b, toldA, toldB, marks)} />
       <h2>What they took</h2>
-      <Two label="What they took" facts={figures(a, b, now)} noted />
+      <Took a={a} b={b} />
       {toldA !== null && toldB !== null ? (
         <>
           <h2>How the votes went</h2>
@@ -152,6 +151,11 @@ function outcomes(a: Story, b: Story, toldA: Told | null, toldB: Told | null, ma
     fact("Changes of mind", pair((_, told) => (told === null ? null : count(told.votes.changes.size))), plain),
     fact("Why it stopped", pair((story) => story.run!.reason), plain),
   ];
+}
+
+// on its own, as a clock may tick in it
+function Took({ a, b }: { a: Story; b: Story }) {
+  return <Two label="What they took" facts={figures(a, b, useNow(1))} noted />;
 }
 
 function figures(a: Story, b: Story, now: number): Fact[] {

@@ -63,7 +63,7 @@ export function Evaluations({ query }: { query: URLSearchParams }) {
   );
 }
 
-// The report is a page without scripts, and has none of our rights: it may show itself, no more.
+// The report is a page without scripts, and has none of our rights: it may show itself, no more. It takes on our light or dark.
 function Report({ of }: { of: Evaluation }) {
   return (
     <div class="report">
