@@ -4,6 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { count } from "./format";
 import { Since } from "./parts";
 import { ask } from "./source";
+import { plainly } from "./odd";
 import { Short } from "./text";
 import { setTitle } from "./title";
 import { Link } from "./way";
@@ -24,7 +25,7 @@ export function Evaluations({ query }: { query: URLSearchParams }) {
   useEffect(load, []);
   const id = query.get("id");
   const one = told?.find((evaluation) => evaluation.id === id);
-  useEffect(() => setTitle(`${id === null ? "Evaluations" : `Evaluation on ${one?.data ?? "…"}`} · agora`), [id, one]);
+  useEffect(() => setTitle(`${id === null ? "Evaluations" : `Evaluation on ${plainly(one?.data.slice(0, 80) ?? "…")}`} · agora`), [id, one]);
 
   if (wrong !== null)
     return <><h1>Evaluations</h1><p class="notice wrong" role="alert"><strong>They cannot be read.</strong> {wrong} <button type="button" onClick={load}>Try again</button></p></>;
@@ -71,7 +72,7 @@ function Report({ of }: { of: Evaluation }) {
         <h1><Link to="/evaluations">Evaluations</Link> <span aria-hidden="true">/</span> <Short text={of.data} most={80} /></h1>
         <a href={reportOf(of.id)}>Open alone</a>
       </header>
-      <iframe sandbox="" src={reportOf(of.id)} title={`Report of the evaluation on ${of.data.slice(0, 80)}`} />
+      <iframe sandbox="" src={reportOf(of.id)} title={`Report of the evaluation on ${plainly(of.data.slice(0, 80))}`} />
     </div>
   );
 }

@@ -3,7 +3,7 @@
 import { useMemo, useState } from "preact/hooks";
 import { count, plural } from "../format";
 import { Chip } from "../run/chip";
-import type { Marks } from "../run/marks";
+import { colourOf, type Marks } from "../run/marks";
 import type { Debate } from "../run/story";
 import type { Votes } from "../run/votes";
 import { plainly } from "../odd";
@@ -81,7 +81,7 @@ function Course({ words, marks }: { words: (Word | undefined)[]; marks: Marks })
     <span class="course" role="img" aria-label={text === "" ? "no vote" : text}>
       {short ? told.slice(0, ROUNDS).map(({ from, word }) => <Square key={from} word={word} marks={marks} round={from} numbered />)
         : words.map((word, round) => <Square key={round} word={word} marks={marks} round={round} />)}
-      {short && told.length > ROUNDS ? <span class="soft">+{told.length - ROUNDS}</span> : null}
+      {short && told.length > ROUNDS ? <span class="soft small" title="Changes that are not shown">+{told.length - ROUNDS}</span> : null}
     </span>
   );
 }
@@ -90,14 +90,14 @@ function Square({ word, marks, round, numbered = false }: { word: Word | undefin
   if (word === undefined) return <span class="square none" title={`Round ${round}: not asked`} />;
   const mark = word.answer === null || word.absent ? undefined : marks.get(word.answer);
   return (
-    <>
+    <span class="step">
       {numbered ? <span class="from">{round}</span> : null}
       <span
         class={mark === undefined ? "square none" : "square"} title={`Round ${round}: ${said(word)}`}
-        style={mark === undefined ? {} : { background: `var(--a${mark.index % 8})` }}
+        style={mark === undefined ? {} : { background: colourOf(mark) }}
       >
         {word.absent ? "×" : mark?.sign ?? "–"}
       </span>
-    </>
+    </span>
   );
 }

@@ -1,6 +1,7 @@
 // A table that sets two runs side by side: a row for each fact, what it says of both where that is a figure or differs.
 
 import type { ComponentChildren } from "preact";
+import { Short } from "../text";
 
 export interface Fact { label: string; a: ComponentChildren; b: ComponentChildren; note?: string | null; differs?: boolean }
 
@@ -18,7 +19,7 @@ export function Two({ label, facts, noted = false }: { label: string; facts: Fac
       <tbody role="rowgroup">
         {facts.map((fact) => (
           <tr key={fact.label} role="row" class={fact.differs ? "differs" : undefined}>
-            <th role="rowheader" scope="row">{fact.label}{fact.differs ? <span class="mark" title="Differs"> ≠<span class="hidden"> differs</span></span> : null}</th>
+            <th role="rowheader" scope="row"><Short text={fact.label} most={90} />{fact.differs ? <span class="mark" title="Differs"> ≠<span class="hidden"> differs</span></span> : null}</th>
             <td role="cell" class="a">{fact.a}</td>
             <td role="cell" class="b">{fact.b}</td>
             {noted ? <td role="cell" class="soft note">{fact.note ?? ""}</td> : null}
