@@ -51,7 +51,7 @@ export function ModelPicker({ found, roles, models, onChange }: Props) {
           ))}
         </ol>
       )}
-      {roles.length === 0 ? null : <p class="small soft">Places of this protocol, filled in that order: {roles.join(", ")}.</p>}
+      {roles.length === 0 ? null : <p class="small soft">The agents of this protocol: {roles.join(", ")}. Models take their places in this order.</p>}
       <div class="found" role="group" aria-label="Found here">
         {shown.map((one) => (
           <button
