@@ -37,7 +37,7 @@ test("which models are offered", () => {
   assert.equal(openEnd("hf:FOLDER"), "hf:");
   assert.equal(openEnd("openai:gpt-5-mini"), null);
   const found = (model: string, ready = true) => ({ model, ready, needs: "" });
-  const box = ["sum", "mul", "sort", "mod", "five"].map((name) => found(`pocket:${name}`));
+  const box = ["base", "sum", "mul", "sort", "mod"].map((name) => found(`pocket:${name}`));
   assert.deepEqual(readyFirst([found("x", false), found("y"), found("z", false)]).map((one) => one.model), ["y", "x", "z"]);
   assert.deepEqual(usual([found("openai:NAME"), ...box]), ["pocket:sum", "pocket:mul", "pocket:sort", "pocket:mod"]);
   assert.deepEqual(usual([...box, found("openai:llama3"), found("openai:big", false)]), Array(3).fill("openai:llama3"));
