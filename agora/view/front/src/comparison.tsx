@@ -13,7 +13,7 @@ import { useStory } from "./run/live";
 import { type Marks, marksOf } from "./run/marks";
 import { Shares } from "./run/shares";
 import type { Story } from "./run/story";
-import { votesOf } from "./run/votes";
+import { votersOf, votesOf } from "./run/votes";
 import { served } from "./source";
 import { Said, Short } from "./text";
 import { useNow } from "./time";
@@ -93,7 +93,7 @@ function Facts({ a, b }: { a: Story; b: Story }) {
             {[toldA, toldB].map((told, i) => (
               <section key={i} class={i === 0 ? "a" : "b"} aria-label={`Votes of run ${i + 1}`}>
                 <h3>Run {i + 1}</h3>
-                <Shares votes={told.votes} agents={told.debate.agents.length} verdict={told.debate.verdict} />
+                <Shares votes={told.votes} voters={votersOf(told.votes, told.debate)} verdict={told.debate.verdict} />
               </section>
             ))}
           </div>
