@@ -94,5 +94,5 @@ function view(path: string, query: URLSearchParams) {
   if (path === "/new") return <NewDebate query={query} />;
   if (path === "/compare") return <Comparison key={query.toString()} ids={query.getAll("run")} />;
   if (path === "/evaluations") return <Evaluations query={query} />;
-  return <p class="empty">There is nothing at this address. <Link to="/">All runs</Link></p>;
+  return <><h1>Nothing here</h1><p class="empty">There is nothing at this address. <Link to="/">All runs</Link></p></>;
 }

@@ -21,7 +21,7 @@ function Broken({ error, reset }: { error: unknown; reset: () => void }) {
       {error instanceof Error && error.stack !== undefined ? (
         <details>
           <summary>Where it happened, for a report</summary>
-          <pre class="scroll">{error.stack.slice(0, 5000)}</pre>
+          <pre class="scroll" tabIndex={0}>{error.stack.slice(0, 5000)}</pre>
         </details>
       ) : null}
       <p class="row">

@@ -91,7 +91,7 @@ export function NewDebate({ query }: { query: URLSearchParams }) {
           {tiny && fields.question.trim() === "" ? (
             <p class="small soft hint">
               The tiny models in the box solve word problems with small numbers.{" "}
-              <button type="button" class="plain" onClick={() => set({ question: EXAMPLE })}>Take an example</button>
+              <button type="button" class="quiet" onClick={() => set({ question: EXAMPLE })}>Take an example</button>
             </p>
           ) : null}
           <SourcePicker offers={offers} value={fields.source} onChange={choose} />

@@ -145,7 +145,7 @@ function Empty({ store }: { store: string }) {
       <p>No run is in this store yet: <code>{store}</code></p>
       <p><Link to="/new" class="button primary">New debate</Link></p>
       <p>Or from a terminal, with four tiny models that come in the box, without a key and without a download:</p>
-      <pre class="card scroll"><code>agora run examples/quickstart.yaml</code></pre>
+      <pre class="card command"><code>agora run examples/quickstart.yaml</code></pre>
       <p class="soft">Each run shows up here when it begins, and can be watched while it goes on.</p>
     </div>
   );

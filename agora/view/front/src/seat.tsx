@@ -84,7 +84,7 @@ function Seat({ seat, run, sent, first, onSent, onHint }: SeatProps) {
         {place === null ? null : <span class="soft">{place.agent === seat.name ? null : <><Short text={place.agent} />, </>}round {place.round}, <Short text={place.phase} /></span>}
         {seat.until === null ? null : <Countdown until={seat.until} onHint={onHint} />}
       </header>
-      <div class="asked" tabIndex={0} role="region" aria-label="What you are asked, exactly as a model would see it">
+      <div class="asked" tabIndex={0} role="region" aria-label={`What ${seat.name} is asked, exactly as a model would see it`}>
         {seat.prompt.map(([role, content], i) => (
           role === "system" ? (
             <details key={i}><summary>{role}</summary><Said text={content} most={4_000} /></details>

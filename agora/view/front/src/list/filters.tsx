@@ -16,10 +16,11 @@ const MORE = ["answer", "until", "min_usd", "max_usd"] as const;
 
 export function FilterBar({ filters, names, first, onChange }: Props) {
   const inUse = MORE.filter((name) => filters[name] !== "").length + (filters.items === "1" ? 1 : 0);
+  const [open, setOpen] = useState(inUse > 0); // what is open stays so while a field in it is emptied
   const known = names.includes(filters.name) || filters.name === "" ? names : [filters.name, ...names];
   const since = SINCE.some(([value]) => value === filters.since) ? SINCE : [...SINCE, [filters.since, `since ${filters.since}`] as [string, string]];
   return (
-    <form class="filters" role="search" aria-label="Runs" onSubmit={(event) => event.preventDefault()}>
+    <form class="find" role="search" aria-label="Runs" onSubmit={(event) => event.preventDefault()}>
       <div class="row">
         <label class="field wide">
           <span>Question or name <kbd aria-hidden="true" class="key">/</kbd></span>
@@ -46,7 +47,7 @@ export function FilterBar({ filters, names, first, onChange }: Props) {
           </select>
         </label>
       </div>
-      <details open={inUse > 0}>
+      <details open={open} onToggle={(event) => setOpen(event.currentTarget.open)}>
         <summary>More filters{inUse > 0 ? ` (${inUse} in use)` : ""}</summary>
         <div class="row">
           <label class="field">

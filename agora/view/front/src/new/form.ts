@@ -76,11 +76,14 @@ export const openEnd = (model: string): string | null => /^(.*[:/])[A-Z]{3,}$/.e
 // Those that can be asked now first, and among them in the order in which they were found.
 export const readyFirst = (models: readonly Found[]): Found[] => [...models.filter((one) => one.ready), ...models.filter((one) => !one.ready)];
 
-// Who would take part if nobody says: what runs here or is paid for before the tiny ones in the box.
+const BOX = ["pocket:sum", "pocket:mul", "pocket:sort", "pocket:mod"];
+
+// Who would take part if nobody says: what runs here or is paid for, else those in the box that know something; as in
+// `agora ask` without models.
 export function usual(models: readonly Found[]): string[] {
   const ready = models.filter((one) => one.ready && openEnd(one.model) === null).map((one) => one.model);
   const large = ready.filter((model) => !model.startsWith("pocket:")).slice(0, 3);
-  if (large.length === 0) return ready.slice(0, 4);
+  if (large.length === 0) return BOX.filter((model) => ready.includes(model));
   return [0, 1, 2].map((i) => large[i % large.length]!);
 }
 

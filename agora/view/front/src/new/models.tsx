@@ -46,12 +46,12 @@ export function ModelPicker({ found, roles, models, onChange }: Props) {
           {models.map((model, i) => (
             <li key={i}>
               <Short text={model} />
-              <button type="button" class="plain" aria-label={`Take out ${model}, number ${i + 1}`} title="Take out" onClick={() => remove(i)}>×</button>
+              <button type="button" class="quiet" aria-label={`Take out ${model}, number ${i + 1}`} title="Take out" onClick={() => remove(i)}>×</button>
             </li>
           ))}
         </ol>
       )}
-      {roles.length === 0 ? null : <p class="small soft">Places of this protocol, filled in that order: {roles.join(", ")}.</p>}
+      {roles.length === 0 ? null : <p class="small soft">The agents of this protocol: {roles.join(", ")}. Models take their places in this order.</p>}
       <div class="found" role="group" aria-label="Found here">
         {shown.map((one) => (
           <button
@@ -62,7 +62,7 @@ export function ModelPicker({ found, roles, models, onChange }: Props) {
             {one.ready ? null : <span class="small soft"> needs <Short text={one.needs} most={60} /></span>}
           </button>
         ))}
-        {shown.length < ordered.length ? <button type="button" class="plain" onClick={() => setAll(true)}>{ordered.length - shown.length} more{ordered[shown.length]?.ready ? "" : ", which need something"}</button> : null}
+        {shown.length < ordered.length ? <button type="button" class="quiet" onClick={() => setAll(true)}>{ordered.length - shown.length} more{ordered[shown.length]?.ready ? "" : ", which need something"}</button> : null}
       </div>
       <div class="row entry">
         <label class="field">

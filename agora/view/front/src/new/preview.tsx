@@ -11,7 +11,7 @@ export function Preview({ checked, busy }: { checked: Checked; busy: boolean }) 
   return (
     <div class={busy ? "preview stale" : "preview"} aria-busy={busy}>
       <Graph checked={checked} />
-      <dl class="figures">
+      <dl class="takes">
         <dt>Agents</dt><dd>{count(agents.length)}</dd>
         <dt>Calls</dt><dd>{range(...calls, count)}</dd>
         <dt>Tokens</dt><dd>{range(...tokens, compact)}</dd>
@@ -78,7 +78,7 @@ function Graph({ checked }: { checked: Checked }) {
     const [cx, cy] = [(left + right) / 2, (top + bottom) / 2];
     return (
       <svg
-        class="graph" viewBox={`${left - side} ${top - (names === "out" && named ? under : PAD)} ${width} ${height}`} width={width} height={height}
+        class="drawn" viewBox={`${left - side} ${top - (names === "out" && named ? under : PAD)} ${width} ${height}`} width={width} height={height}
         role="img" aria-label={`Who reads whom: ${plural(agents.length, "agent")}, ${plural(edges.length, "edge")}`}
       >
         <path class="lines" d={lines} />
