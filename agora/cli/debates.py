@@ -209,12 +209,10 @@ def follow(debate: Debate, question: str, as_json: bool, store: str | None, id: 
 
     from agora.errors import AgoraError, InputError, StoreError
     from agora.journal import check_id, new_id, verdict_json
+    from agora.text.forecast import tried
 
     id = check_id(id) if id else new_id()
-    if _own_templates(debate):  # what they do with real values is found before anything is paid for
-        from agora.text.forecast import forecast
-
-        anyio.run(forecast, debate, question)
+    anyio.run(tried, debate, question)
     journal = journal_of(store, (debate.source or {}).get("store"))
     try:
         verdict = anyio.run(_follow, debate, question, as_json, journal, id)
@@ -259,12 +257,6 @@ async def _watch(debate: Debate, question: str, as_json: bool, journal: Journal 
                 show.see(event)
     assert events.verdict is not None
     return events.verdict
-
-
-def _own_templates(debate: Debate) -> bool:
-    """Whether the user brings templates."""
-    phases: Any = debate.protocol.all_phases
-    return any(agent.templates for agent in debate.agents) or any(phase.template is not None for phase in phases)
 
 
 def _people(models: tuple[Model, ...]) -> Iterator[Model]:

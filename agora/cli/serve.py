@@ -89,7 +89,7 @@ def serve(
 
     key = _key(host, api_key_env)
     with bytes_done("merging") as progress:
-        made = catalog.read(files, settings, progress)
+        made = catalog.read(files, settings, progress, page=True)
     known: tuple[str, ...] | None = (*hosts, host, *guard.LOOPBACK)
     if not hosts and not guard.loopback(host):
         known = None  # whoever calls it by whatever name must have the key
@@ -110,6 +110,9 @@ def serve(
 
     def ready() -> None:
         click.echo(f"agora: {', '.join(made)}")
+        for name in made.debates:
+            if name not in made:
+                click.echo(f"agora: {name} asks a person, and so can be begun only from the page", err=True)
         click.echo(f"agora: listening on {url} (OpenAI's clients: base_url {url}/v1)")
         click.echo(f"agora: runs are shown at {url}/")
 

@@ -53,7 +53,7 @@ def view(
 
     id = anyio.run(found)
     with bytes_done("merging") as progress:
-        made = catalog.read(files, settings, progress)
+        made = catalog.read(files, settings, progress, page=True)
     service = app.Service(made, store, limits=app.Limits(most=Budget()), guard=guard.Guard(None, guard.LOOPBACK))
     viewer = Viewer(service, store)
     socket = _listen(port)

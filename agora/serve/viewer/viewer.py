@@ -16,6 +16,7 @@ from agora.serve.app import Service
 from agora.serve.asked import Refused
 from agora.serve.gate import Gate
 from agora.serve.viewer.live import Hub
+from agora.serve.viewer.starting import Starter
 
 if TYPE_CHECKING:
     from agora.serve.viewer.routes import Filters
@@ -40,6 +41,7 @@ class Viewer:
         self._journal = None if store == "none" else Journal(store)
         self._stack = AsyncExitStack()
         self._hub: Hub | None = None
+        self._starter: Starter | None = None
         self._names: tuple[float, list[str]] = (-_NAMES, [])
 
     async def __aenter__(self) -> Viewer:
@@ -47,6 +49,7 @@ class Viewer:
             await self._stack.enter_async_context(self._journal)
             group = await self._stack.enter_async_context(anyio.create_task_group())
             self._hub = Hub(self._journal, group, self._flush)
+            self._starter = Starter(self.service, self._hub, self.gate, group)
         return self
 
     async def __aexit__(
@@ -75,6 +78,13 @@ class Viewer:
             raise Refused("this server keeps no runs: it was started with --store none.", status=404,
                           code="not_found")  # fmt: skip
         return self._hub
+
+    @property
+    def starter(self) -> Starter:
+        """Who begins debates."""
+        if self._starter is None:
+            raise Refused("this server keeps no runs, so none can be followed here.", status=409, code="conflict")
+        return self._starter
 
     @property
     def shown(self) -> str:
