@@ -231,7 +231,7 @@ class Hub:
     @contextmanager
     def hold(self, run: str) -> Iterator[Channel]:
         """The channel of a run that goes on here, for who tells."""
-        channel = self._channels.setdefault(run, Channel(self, run))
+        channel = self._channel(run)
         channel.held = True
         try:
             yield channel
@@ -243,7 +243,7 @@ class Hub:
     @contextmanager
     def look(self, run: str) -> Iterator[Channel]:
         """The channel of a run, for who looks."""
-        channel = self._channels.setdefault(run, Channel(self, run))
+        channel = self._channel(run)
         channel.lookers += 1
         if channel.lookers == 1:
             channel.changed()
@@ -256,6 +256,12 @@ class Hub:
             if not channel.lookers:
                 channel.leave()
             self._drop(channel)
+
+    def _channel(self, run: str) -> Channel:
+        channel = self._channels.get(run)
+        if channel is None or channel.over or channel.failed:  # a run that was over may go on
+            channel = self._channels[run] = Channel(self, run)
+        return channel
 
     def _drop(self, channel: Channel) -> None:
         if not channel.lookers and not channel.held and self._channels.get(channel.run) is channel:

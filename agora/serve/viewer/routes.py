@@ -19,6 +19,7 @@ from agora.models.human import LIMIT
 from agora.serve.asked import Refused, Whole, Wire, dumped, wrong
 from agora.serve.faults import fault
 from agora.serve.guard import body_of
+from agora.serve.viewer.door import LOGIN, Door
 from agora.serve.viewer.live import Live
 from agora.serve.viewer.starting import Form
 from agora.serve.viewer.viewer import Viewer
@@ -46,7 +47,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 def routes(viewer: Viewer) -> list[BaseRoute]:
     """The page's routes, to be put beside those of the endpoints and behind their guard."""
-    pages = Pages(viewer)
+    pages, door = Pages(viewer), Door(viewer)
     runs = "/api/runs/{run}"
     listed: list[tuple[str, Handler, Mapping[str, str], str]] = [
         ("/api/runs", pages.runs, _DATA, "GET"),
@@ -61,6 +62,9 @@ def routes(viewer: Viewer) -> list[BaseRoute]:
         ("/api/debates", pages.begin, _DATA, "POST"),
         ("/runs/{run}/file", pages.file, {"cache-control": "no-store"}, "GET"),
         ("/static/{name}", pages.static, {}, "GET"),
+        ("/login", door.show, LOGIN, "GET"),
+        ("/login", door.enter, LOGIN, "POST"),
+        ("/logout", door.leave, LOGIN, "POST"),
         *((path, pages.page, _PAGE, "GET") for path in ("/", "/new", "/compare", "/evaluations", "/runs/{run}")),
     ]
     return [_Segments(path, _answered(handler, told), methods=[method]) for path, handler, told, method in listed]
