@@ -151,10 +151,7 @@ class Channel:
             after = cursor
             if looked:
                 self._dirty = False
-                here = self._hub.here(self.run)
-                if here:
-                    await self._hub.flush()
-                records, after = await tell(self._hub.journal, self.run, cursor)
+                records, after = await self._hub.told(self.run, cursor)
                 fresh = len(records) > 1
                 if records[0] == shown:
                     records = records[1:]
@@ -222,11 +219,11 @@ class Hub:
         """How many there are."""
         return len(self._channels)
 
-    async def told(self, run: str) -> tuple[list[Record], Cursor]:
-        """All of a run so far, and how far the journal has been read."""
+    async def told(self, run: str, since: Cursor = Cursor()) -> tuple[list[Record], Cursor]:
+        """All of a run so far, or what is new, and how far the journal has been read."""
         if self.here(run):
             await self.flush()
-        return await tell(self.journal, run)
+        return await tell(self.journal, run, since)
 
     @contextmanager
     def hold(self, run: str) -> Iterator[Channel]:
@@ -320,7 +317,7 @@ class Live(Response):
                 batches = None if anew else channel.since(position)
                 if batches is None:
                     position, now = channel.end, channel.now()
-                    records, after = await tell(self._hub.journal, self._run, cursor)
+                    records, after = await self._hub.told(self._run, cursor)
                     fresh = [*news(records, cursor), *now]
                     cursor, anew = _later(cursor, after), False
                     await out(message(cursor, fresh))

@@ -62,6 +62,8 @@ def routes(viewer: Viewer) -> list[BaseRoute]:
         ("/api/debates", pages.begin, _DATA, "POST"),
         ("/runs/{run}/file", pages.file, {"cache-control": "no-store"}, "GET"),
         ("/static/{name}", pages.static, {}, "GET"),
+        ("/api/evaluations", pages.evaluations, _DATA, "GET"),
+        ("/evaluations/{id}", pages.report, _REPORT, "GET"),
         ("/login", door.show, LOGIN, "GET"),
         ("/login", door.enter, LOGIN, "POST"),
         ("/logout", door.leave, LOGIN, "POST"),
@@ -222,6 +224,17 @@ class Pages:
         if last is not None:
             cursor = Cursor(int(last[1]), int(last[2]))
         return Live(self._viewer.hub, info.id, cursor, self._viewer.gate)
+
+    # ---- evaluations -------------------------------------------------------------------------------------------
+
+    async def evaluations(self, request: Request) -> Response:
+        """The evaluations there are."""
+        return data({"evaluations": await self._viewer.evaluations.listed()})
+
+    async def report(self, request: Request) -> Response:
+        """The report of one."""
+        content = await self._viewer.evaluations.report(segment(request, "id"))
+        return HTMLResponse(content.encode("utf-8", "replace"))
 
     # ---- begun from the page -----------------------------------------------------------------------------------
 

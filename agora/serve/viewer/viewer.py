@@ -15,6 +15,7 @@ from agora.journal import Journal, RunInfo
 from agora.serve.app import Service
 from agora.serve.asked import Refused
 from agora.serve.gate import Gate
+from agora.serve.viewer.evaluations import Evaluations
 from agora.serve.viewer.live import Hub
 from agora.serve.viewer.starting import Starter
 
@@ -31,11 +32,16 @@ class Viewer:
     Args:
         service: the server's; its gate ends what runs here, too.
         store: URL or path of the journal; None: the usual one; 'none': there is none, and nothing to see.
+        evaluations: that are shown.
         running: runs begun from the page that go on at a time.
     """
 
-    def __init__(self, service: Service, store: str | None = None, *, running: int = RUNNING) -> None:
+    def __init__(
+        self, service: Service, store: str | None = None, *, evaluations: Evaluations | None = None,
+        running: int = RUNNING,
+    ) -> None:  # fmt: skip
         self.service = service
+        self.evaluations = evaluations or Evaluations()
         self.gate = Gate(running, 0)
         service.gate.beside.append(self.gate)
         self._journal = None if store == "none" else Journal(store)
