@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
 from agora.calls import sentence
+from agora.lettering import clean
 from agora.models.human import LIMIT
 from agora.serve.asked import Refused, Whole, Wire, dumped, wrong
 from agora.serve.faults import fault
@@ -98,7 +99,8 @@ def _answered(handler: Handler, told: Mapping[str, str]) -> Handler:
             if found.status == 500:
                 LOG.error("%s: %s", request.scope["path"], sentence(error))
             close = {"connection": "close"} if found.status in (408, 413) else {}  # the rest is not read
-            response = data({"error": {"message": found.message, "code": found.code}}, found.status)
+            said = " ".join(clean(found.message).split())  # it may quote what was sent
+            response = data({"error": {"message": said, "code": found.code}}, found.status)
             headers = {**_DATA, **found.headers, **close}
         for name, value in {**_ALWAYS, **headers}.items():
             response.headers.setdefault(name, value)
