@@ -80,12 +80,22 @@ EVENTS = sa.Table(
 )
 
 
+# runs by what they took: without it every call's request and reply is read past
+_COSTS = sa.Index("agora_calls_cost", CALLS.c.run, CALLS.c.usd, CALLS.c.calls, CALLS.c.input_tokens,
+                  CALLS.c.output_tokens)  # fmt: skip
+
+
 def _first(connection: sa.Connection) -> None:
     _METADATA.create_all(connection)
 
 
+def _second(connection: sa.Connection) -> None:
+    _COSTS.create(connection, checkfirst=True)
+
+
 # step n takes a store from schema n to n + 1; steps are added, never changed
-MIGRATIONS: list[Callable[[sa.Connection], None]] = [_first]
+MIGRATIONS: list[Callable[[sa.Connection], None]] = [_first, _second]
+_READABLE = 1  # schema from which on a store can be read as it is: what came after makes it faster
 
 # ---- opening ----------------------------------------------------------------------------------------------------
 
@@ -194,7 +204,7 @@ def connect(url: str, timeout: float) -> sa.Engine:
         # a store that cannot be written can be read all the same
         engine = sa.create_engine(f"sqlite:///file:{quote(str(path.absolute()))}?mode=ro&immutable=1&uri=true")
         try:
-            _migrate(engine, url)
+            _migrate(engine, url, least=_READABLE)
         except BaseException:
             engine.dispose()
             raise
@@ -232,7 +242,8 @@ def _version(connection: sa.Connection, url: str) -> int:
     return int(found)
 
 
-def _migrate(engine: sa.Engine, url: str) -> None:
+def _migrate(engine: sa.Engine, url: str, least: int | None = None) -> None:
+    """Take a store to this schema, unless its own is at least some other one."""
     with engine.connect() as connection:
         found = _version(connection, url)
     if found > len(MIGRATIONS):
@@ -240,7 +251,7 @@ def _migrate(engine: sa.Engine, url: str) -> None:
             f"{shown(url)} was written by a newer agora: its schema is {found}, this one knows {len(MIGRATIONS)}.",
             hint="Update agora, or choose another store with --store.",
         )
-    if found == len(MIGRATIONS):
+    if found >= (len(MIGRATIONS) if least is None else least):
         return
     with engine.connect() as connection:
         if engine.dialect.name == "sqlite":

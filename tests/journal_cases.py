@@ -277,7 +277,9 @@ def opened_at_once(urls: Sequence[str], file: Path) -> None:
     for url in urls:
         engine = store.connect(url, 30)
         with engine.connect() as connection:
-            assert connection.exec_driver_sql("SELECT value FROM agora_meta").scalars().all() == ["1"]
+            assert connection.exec_driver_sql("SELECT value FROM agora_meta").scalars().all() == [
+                str(len(store.MIGRATIONS))
+            ]
         engine.dispose()
 
 

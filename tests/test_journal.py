@@ -790,6 +790,20 @@ def test_a_journal_that_is_not_open() -> None:
 # ---- migration --------------------------------------------------------------------------------------------------
 
 
+def test_a_store_of_the_first_schema_lists_runs_by_cost_from_an_index(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    anyio.run(_use, Journal(path))
+    with sqlite3.connect(path) as old:
+        old.executescript("DROP INDEX agora_calls_cost; UPDATE agora_meta SET value = '1'")
+    old.close()
+    anyio.run(_use, Journal(path))
+    with sqlite3.connect(path) as new:
+        assert new.execute("SELECT value FROM agora_meta").fetchone() == ("2",)
+        plan = str(new.execute("EXPLAIN QUERY PLAN SELECT run, sum(usd) FROM agora_calls GROUP BY run").fetchall())
+    new.close()
+    assert "COVERING INDEX agora_calls_cost" in plan
+
+
 def test_a_store_is_migrated_and_an_old_agora_refuses_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.sqlite"
     anyio.run(_use, Journal(path))
@@ -812,11 +826,11 @@ def test_a_store_is_migrated_and_an_old_agora_refuses_it(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(store, "MIGRATIONS", [*steps, second, broken])
     assert "broken" in str(wrong(path))
-    assert schema()[0] == "1"
+    assert schema()[0] == str(len(steps))
     assert not {"half", "tag"} & schema()[1]
     monkeypatch.setattr(store, "MIGRATIONS", [*steps, second])
     anyio.run(_use, Journal(path))
-    assert schema()[0] == "2"
+    assert schema()[0] == str(len(steps) + 1)
     assert "tag" in schema()[1]
     anyio.run(_use, Journal(path))
     monkeypatch.setattr(store, "MIGRATIONS", steps)

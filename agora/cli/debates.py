@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -19,8 +19,10 @@ from agora.cli.options import JSON, SET, STORE, journal_of, question_of
 if TYPE_CHECKING:
     from agora.journal import Journal
     from agora.model import Model
-    from agora.records import Verdict
+    from agora.records import Event, Verdict
     from agora.text.debate import Debate
+
+_SOON = 0.5  # seconds
 
 
 @click.command()
@@ -209,12 +211,10 @@ def follow(debate: Debate, question: str, as_json: bool, store: str | None, id: 
 
     from agora.errors import AgoraError, InputError, StoreError
     from agora.journal import check_id, new_id, verdict_json
+    from agora.text.forecast import tried
 
     id = check_id(id) if id else new_id()
-    if _own_templates(debate):  # what they do with real values is found before anything is paid for
-        from agora.text.forecast import forecast
-
-        anyio.run(forecast, debate, question)
+    anyio.run(tried, debate, question)
     journal = journal_of(store, (debate.source or {}).get("store"))
     try:
         verdict = anyio.run(_follow, debate, question, as_json, journal, id)
@@ -255,16 +255,30 @@ async def _watch(debate: Debate, question: str, as_json: bool, journal: Journal 
     show = views.Silent() if as_json else views.Live(debate) if live else views.Plain(debate)
     async with debate.watch(question, journal=journal, run=id, stream=live) as events:
         with show:
-            async for event in events:
+            async for event in _written(events, journal):
                 show.see(event)
     assert events.verdict is not None
     return events.verdict
 
 
-def _own_templates(debate: Debate) -> bool:
-    """Whether the user brings templates."""
-    phases: Any = debate.protocol.all_phases
-    return any(agent.templates for agent in debate.agents) or any(phase.template is not None for phase in phases)
+async def _written(events: AsyncIterator[Event], journal: Journal | None) -> AsyncIterator[Event]:
+    """Events as they come. Meanwhile what the journal has noted is written soon, so that whoever looks from elsewhere
+    sees who is speaking."""
+    import anyio
+
+    written = anyio.current_time()
+    while True:
+        event = None
+        with anyio.move_on_after(_SOON):
+            try:
+                event = await anext(events)
+            except StopAsyncIteration:
+                return
+        if journal is not None and anyio.current_time() - written >= _SOON:
+            await journal.flush()
+            written = anyio.current_time()
+        if event is not None:
+            yield event
 
 
 def _people(models: tuple[Model, ...]) -> Iterator[Model]:

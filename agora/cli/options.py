@@ -24,6 +24,10 @@ STORE = click.option(
     metavar="URL",
     help="Where runs are kept: sqlite:///FILE, postgresql://..., or 'none'. Default: AGORA_STORE, or your own file.",
 )
+RESULTS = click.option(
+    "--results", "results", multiple=True, metavar="PATH",
+    help="An evaluation to show: what `agora eval --out` wrote, or a folder of such; repeat it.",
+)  # fmt: skip
 ENGINE = click.option(
     "--engine", default="local", type=click.Choice(["local", "ray"]), help="This process, or workers of a Ray cluster."
 )

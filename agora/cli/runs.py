@@ -7,23 +7,19 @@ import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from agora.cli import views
 from agora.cli.options import JSON, STORE, only_reading
+from agora.view.records import info_json
 
 if TYPE_CHECKING:
     from agora.journal import RunInfo
 
-_SORTS = {
-    "created": lambda info: info.created,
-    "cost": lambda info: info.usage.usd or 0.0,
-    "calls": lambda info: info.usage.calls,
-    "tokens": lambda info: info.usage.tokens,
-    "seconds": lambda info: info.usage.seconds,
-}
+_SORTS = ("created", "cost", "calls", "tokens", "seconds")
 _SPANS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
@@ -31,7 +27,7 @@ _SPANS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 @click.option("--status", type=click.Choice(["running", "done", "failed", "interrupted", "budget"]))
 @click.option("--text", help="Found in the question or the debate's name.")
 @click.option("--since", metavar="AGE", help="Begun in the last 30m, 12h, 7d, 4w.")
-@click.option("--sort", type=click.Choice(list(_SORTS)), default="created", help="Largest first.")
+@click.option("--sort", type=click.Choice(_SORTS), default="created", help="Largest first.")
 @click.option("-n", "--limit", default=20, type=click.IntRange(1), help="How many.")
 @click.option("--items", is_flag=True, help="With the runs that are one item of an evaluation.")
 @STORE
@@ -51,10 +47,11 @@ def runs(
 
     async def read() -> list[RunInfo]:
         async with only_reading(store) as journal:
-            cut = limit if sort == "created" else None
-            return await journal.runs(status=status, text=text, since=_since(since), limit=cut, items=items)
+            return await journal.runs(
+                status=status, text=text, since=_since(since), sort=sort, limit=limit, items=items
+            )
 
-    found = sorted(anyio.run(read), key=_SORTS[sort], reverse=True)[:limit]
+    found = anyio.run(read)
     if as_json:
         print(json.dumps({"runs": [info_json(info) for info in found]}))
         return
@@ -82,12 +79,18 @@ def runs(
 
 @click.command()
 @click.argument("run")
+@click.option("--html", metavar="FILE", help="Write it as a page that needs no server and no network; '-' prints it.")
 @STORE
 @JSON
-def show(run: str, store: str | None, as_json: bool) -> None:
+def show(run: str, html: str | None, store: str | None, as_json: bool) -> None:
     """Show RUN (an id, the beginning of one, or 'last'): who said what, the verdict, what it took."""
     import anyio
 
+    if html is not None:
+        if as_json:
+            raise click.UsageError("--html and --json are two forms of one run: give one of them.")
+        _as_page(store, run, html)
+        return
     info, calls, events = anyio.run(_everything, store, run)
     turns = turns_of(calls, events)
     verdict = next((e["data"] for e in reversed(events) if e["kind"] == "decided" and e["path"] == ""), None)
@@ -135,6 +138,36 @@ def export(run: str, out: str | None, store: str | None) -> None:
         raise InputError(f"{out} cannot be written: {error.strerror}.", hint="Choose another place with -o.") from None
 
 
+def _as_page(store: str | None, run: str, target: str) -> None:
+    """Write a run as one HTML file.
+
+    Raises:
+        InputError: if there is no such run, or the file cannot be written.
+    """
+    import anyio
+
+    from agora.errors import InputError
+    from agora.evaluate.results_io import write
+    from agora.view import page
+
+    async def made() -> tuple[str, str]:
+        async with only_reading(store) as journal:
+            id = (await journal.run(run)).id
+            return id, await page.of_run(journal, id)
+
+    path = Path(target)
+    if target != "-" and path.is_dir():
+        raise InputError(f"{target} is a folder.", hint="Give --html a file.")
+    id, content = anyio.run(made)
+    data = content.encode("utf-8", "replace")
+    if target == "-":
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    write(path, data)
+    click.echo(f"{target}: run {id}, {len(data) / 1000:,.0f} kB", err=True)
+
+
 def _standard() -> Any:
     from contextlib import nullcontext
 
@@ -164,16 +197,6 @@ def turns_of(calls: Sequence[Mapping[str, Any]], events: Sequence[Mapping[str, A
     return sorted(
         turns.values(), key=lambda t: (t["round"], phases.index(t["phase"]), number.get(t["agent"], len(number)))
     )
-
-
-def info_json(info: RunInfo) -> dict[str, Any]:
-    """A run's line as plain data."""
-    from agora.journal import usage_json
-
-    names = ("id", "status", "question", "name", "created", "updated", "answer", "reason", "rounds", "attempts",
-             "failed", "seed", "content", "alive")  # fmt: skip
-    plain = {name: getattr(info, name) for name in names}
-    return {**plain, "usage": usage_json(info.usage), "versions": dict(info.versions)}
 
 
 def _state(info: RunInfo) -> str:

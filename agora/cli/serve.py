@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from agora.cli.merge import bytes_done
-from agora.cli.options import SET, STORE
+from agora.cli.options import RESULTS, SET, STORE
 
 FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 
@@ -54,6 +54,7 @@ def needs_server() -> None:
 @click.option("--stall", default=60.0, show_default=True, type=click.FloatRange(0.1), help="Seconds of not reading.")
 @click.option("--drain", default=30.0, show_default=True, type=click.FloatRange(0), help="Seconds to end what runs.")
 @click.option("--otel", is_flag=True, help="OpenTelemetry spans, to where OTEL_EXPORTER_OTLP_ENDPOINT says.")
+@RESULTS
 @SET
 @STORE
 def serve(
@@ -74,6 +75,7 @@ def serve(
     stall: float,
     drain: float,
     otel: bool,
+    results: tuple[str, ...],
     settings: tuple[str, ...],
     store: str | None,
 ) -> None:
@@ -84,12 +86,14 @@ def serve(
     from agora.budget import Budget
     from agora.serve import app, catalog, guard
     from agora.serve import server as http
+    from agora.serve.viewer.evaluations import Evaluations
     from agora.serve.viewer.routes import routes
     from agora.serve.viewer.viewer import Viewer
 
     key = _key(host, api_key_env)
+    evaluations = Evaluations(results)
     with bytes_done("merging") as progress:
-        made = catalog.read(files, settings, progress)
+        made = catalog.read(files, settings, progress, page=True)
     known: tuple[str, ...] | None = (*hosts, host, *guard.LOOPBACK)
     if not hosts and not guard.loopback(host):
         known = None  # whoever calls it by whatever name must have the key
@@ -102,7 +106,7 @@ def serve(
     most = Budget(calls=calls, usd=usd, seconds=seconds)
     limits = app.Limits(int(body * 2**20), running, waiting, most)
     service = app.Service(made, store, limits=limits, guard=guard.Guard(key, known, origins), tracer=tracer)
-    viewer = Viewer(service, store)
+    viewer = Viewer(service, store, evaluations=evaluations)
     http.room_for(connections)
     socket = http.listen(host, port)
     shown = f"[{host}]" if ":" in host else host
@@ -110,6 +114,9 @@ def serve(
 
     def ready() -> None:
         click.echo(f"agora: {', '.join(made)}")
+        for name in made.debates:
+            if name not in made:
+                click.echo(f"agora: {name} asks a person, and so can be begun only from the page", err=True)
         click.echo(f"agora: listening on {url} (OpenAI's clients: base_url {url}/v1)")
         click.echo(f"agora: runs are shown at {url}/")
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import click
 
 from agora.cli.merge import bytes_done
-from agora.cli.options import SET, STORE, only_reading
+from agora.cli.options import RESULTS, SET, STORE, only_reading
 from agora.cli.serve import needs_server
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ _NEXT = 20  # ports that are tried where none was asked for
               help="A debate that can be begun from the page; repeat it.")  # fmt: skip
 @click.option("--port", type=click.IntRange(0, 65535), help=f"Default: {PORT}, or the next that is free. 0: any.")
 @click.option("--no-browser", is_flag=True, help="Only say where it is.")
+@RESULTS
 @SET
 @STORE
 def view(
@@ -34,6 +35,7 @@ def view(
     files: tuple[Path, ...],
     port: int | None,
     no_browser: bool,
+    results: tuple[str, ...],
     settings: tuple[str, ...],
     store: str | None,
 ) -> None:
@@ -44,6 +46,7 @@ def view(
     from agora.budget import Budget
     from agora.serve import app, catalog, guard
     from agora.serve import server as http
+    from agora.serve.viewer.evaluations import Evaluations
     from agora.serve.viewer.routes import routes
     from agora.serve.viewer.viewer import Viewer
 
@@ -52,10 +55,11 @@ def view(
             return (await journal.run(run)).id if run is not None else None
 
     id = anyio.run(found)
+    evaluations = Evaluations(results)
     with bytes_done("merging") as progress:
-        made = catalog.read(files, settings, progress)
+        made = catalog.read(files, settings, progress, page=True)
     service = app.Service(made, store, limits=app.Limits(most=Budget()), guard=guard.Guard(None, guard.LOOPBACK))
-    viewer = Viewer(service, store)
+    viewer = Viewer(service, store, evaluations=evaluations)
     socket = _listen(port)
     url = f"http://127.0.0.1:{socket.getsockname()[1]}/"
     at = f"{url}runs/{quote(id, safe='')}" if id is not None else url

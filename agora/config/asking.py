@@ -10,7 +10,7 @@ from typing import Any
 from agora.config import presets
 from agora.errors import InputError
 
-_CHEAP = {"openai": "openai:gpt-5-mini", "anthropic": "anthropic:claude-haiku-4-5"}
+CHEAP = {"openai": "openai:gpt-5-mini", "anthropic": "anthropic:claude-haiku-4-5"}
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ async def asking(
     topology: str | None = None,
     rounds: int | None = None,
     person: str | None = None,
+    own_port: int | None = None,
 ) -> Asking:
     """The debate of a question.
 
@@ -48,6 +49,7 @@ async def asking(
         topology: who reads whom; None: the preset's, else 'complete'.
         rounds: after the first answers; None: the preset's, else 2.
         person: the name of an agent who is a person: one more, or in a preset with roles the one that is so called.
+        own_port: where this process itself offers models, so that it does not find them.
 
     Raises:
         InputError: if there is no such preset, it cannot be changed in this way, or no model can be found.
@@ -58,7 +60,7 @@ async def asking(
     if not chosen:
         from agora.models.pocket import problems
 
-        chosen, found = await choose(question)
+        chosen, found = await choose(question, own_port)
         if preset is not None:  # which may have fewer places: who can answer this goes first
             skill = f"pocket:{problems.skill_of(question.removeprefix('Q: '))}"
             chosen.sort(key=lambda model: model != skill)
@@ -93,8 +95,12 @@ def names_of(models: Sequence[Any]) -> list[str]:
     return [name if names.count(name) == 1 else f"{name}-{i}" for i, name in enumerate(names, 1)]
 
 
-async def choose(question: str) -> tuple[list[Any], str]:
+async def choose(question: str, own_port: int | None = None) -> tuple[list[Any], str]:
     """Models that can answer here, and where they were found.
+
+    Args:
+        question: what they are to answer.
+        own_port: where this process itself offers models, so that it does not find them.
 
     Raises:
         InputError: if there are none.
@@ -105,10 +111,10 @@ async def choose(question: str) -> tuple[list[Any], str]:
     from agora.models.pocket import problems
 
     keys = {found.model.partition(":")[0] for found in discover.by_key(os.environ) if found.ready}
-    vendors = [_CHEAP[kind] for kind in _CHEAP if kind in keys]
+    vendors = [CHEAP[kind] for kind in CHEAP if kind in keys]
     if vendors:
         return [vendors[i % len(vendors)] for i in range(3)], "by the keys in the environment"
-    local = await discover.local_servers()
+    local = await discover.local_servers(discover.ports_but(own_port))
     if local:
         names = [{"openai": found.model.partition(":")[2], **found.options} for found in local[:3]]
         return [names[i % len(names)] for i in range(3)], f"found at {local[0].options['base_url']}"

@@ -76,9 +76,13 @@ def loads(
     file: str = "debate",
     settings: Sequence[str] = (),
     folder: Path | None = None,
+    *,
+    lenient: bool = False,
+    missing: list[str] | None = None,
 ) -> tuple[Debate, str | None]:
     """As `load`, from text."""
-    return _loads(text, file, settings, Context(folder or Path()))
+    context = Context(folder or Path(), {}, lenient, [] if missing is None else missing)
+    return _loads(text, file, settings, context)
 
 
 def again(info: RunInfo, settings: Sequence[str] = ()) -> Debate:

@@ -113,13 +113,19 @@ def checkpoints(environ: Mapping[str, str]) -> list[Found]:
     return [*found, Found("hf:FOLDER", not needs, needs)]
 
 
-async def everything(environ: Mapping[str, str] = os.environ) -> list[Found]:
+async def everything(environ: Mapping[str, str] = os.environ, own_port: int | None = None) -> list[Found]:
     """All of these: what is in the box, checkpoints, what is served on this machine, then the vendors.
 
     Args:
         environ: the environment.
+        own_port: where this process itself offers models, so that it does not find them.
     """
-    return [*pocket(), *checkpoints(environ), *await local_servers(), *by_key(environ)]
+    return [*pocket(), *checkpoints(environ), *await local_servers(ports_but(own_port)), *by_key(environ)]
+
+
+def ports_but(own: int | None) -> dict[int, str]:
+    """The usual ports of servers, but for one."""
+    return {port: name for port, name in PORTS.items() if port != own}
 
 
 def _url(port: int) -> str:

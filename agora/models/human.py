@@ -1,4 +1,4 @@
-"""A person at the terminal as a model: is shown the prompt and types the reply."""
+"""A person as a model, at the terminal or at a desk: is shown the prompt and types the reply."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TextIO
+from contextvars import ContextVar
+from typing import Protocol, TextIO
 
 import anyio
 import anyio.lowlevel
@@ -29,10 +30,31 @@ _PENDING: dict[int, tuple[TextIO, queue.SimpleQueue[str | None]]] = {}
 _HINT = "Run this in a terminal, or give HumanModel a `source`."
 
 
+class Desk(Protocol):
+    """Where people are asked instead of at the terminal, such as a page in a browser."""
+
+    async def ask(self, name: str, messages: Sequence[Message], timeout: float | None) -> str | None:
+        """What a person replies.
+
+        Args:
+            name: of the person.
+            messages: what they are shown.
+            timeout: seconds to wait; None waits for ever.
+
+        Returns:
+            The reply, which may be empty; None where there was none in time.
+        """
+        ...
+
+
+DESK: ContextVar[Desk | None] = ContextVar("agora_desk", default=None)
+
+
 class HumanModel:
     """A person who reads the prompt in a terminal and types the reply, ended by an empty line.
 
-    Nothing typed, the end of the input or the timeout is an abstention. One person is asked at a time in a process.
+    Nothing typed, the end of the input or the timeout is an abstention. One person is asked at a time at the terminal.
+    Where `DESK` is set, and no source is given, they are asked there.
 
     Args:
         name: what to call them.
@@ -79,6 +101,13 @@ class HumanModel:
             MissingError: if there is no terminal, and no source to read from or sink to show the prompt on.
             RefusalError: if the reply has more than 100,000 characters.
         """
+        desk = DESK.get()
+        if desk is not None and self._source is None:
+            begun = time.perf_counter()
+            said = await desk.ask(self._name, messages, self._timeout)
+            self._check(len(said or ""))
+            used = Usage(1, seconds=time.perf_counter() - begun)
+            return Reply((said or "").strip() or ABSTENTION, model=self._name, usage=used)
         async with _turn():
             with contextlib.ExitStack() as stack:
                 source, say = self._open_source(stack), self._open_sink(stack)

@@ -8,12 +8,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
@@ -232,10 +233,10 @@ class _Endpoint:
 
 
 class _Guarded:
-    """The application behind its guard; and what nobody else has caught."""
+    """The application behind its guard; `way_in` is where a browser can give the key."""
 
-    def __init__(self, app: Any, guard: Guard) -> None:
-        self._app, self._guard = app, guard
+    def __init__(self, app: Any, guard: Guard, way_in: str | None) -> None:
+        self._app, self._guard, self._way_in = app, guard, way_in
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -243,7 +244,12 @@ class _Guarded:
             try:
                 self._guard.check(request)
             except Refused as error:
-                await _failed(request, error)(scope, receive, send)
+                response = _failed(request, error)
+                # a browser that opens a page is shown where the key can be given
+                if error.status == 401 and "text/html" in request.headers.get("accept", "") and self._way_in:
+                    asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+                    response = RedirectResponse(f"{self._way_in}?next={quote(asked, safe='')}", 303)
+                await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -298,7 +304,8 @@ def application(service: Service, more: Sequence[BaseRoute] = (), origins: Seque
         Route("/openapi.json", openapi, methods=["GET"]),
         *more,
     ]
-    middleware = [Middleware(_Guarded, guard=service.guard)]
+    way_in = next((route.path for route in more if isinstance(route, Route) and route.path == "/login"), None)
+    middleware = [Middleware(_Guarded, guard=service.guard, way_in=way_in)]
     if origins:
         exposed = ["x-agora-run", "retry-after"]
         middleware.insert(0, Middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=["GET", "POST"],

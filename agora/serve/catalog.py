@@ -22,16 +22,23 @@ class Served:
         id: what they call it.
         model: it; a debate too.
         store: what its file says under `store:`.
+        question: of its file, if it has one.
     """
 
     id: str
     model: Model
     store: Mapping[str, Any] = field(default_factory=dict)
+    question: str | None = None
 
     @property
     def debate(self) -> Debate | None:
         """It, where it is a debate."""
         return self.model if isinstance(self.model, Debate) else None
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """The names of the people it asks."""
+        return tuple(dict.fromkeys(person.name for person in _people(self.model)))
 
 
 class Catalog(Mapping[str, Served]):
@@ -40,20 +47,28 @@ class Catalog(Mapping[str, Served]):
 
     Args:
         served: them.
+        page: there is a page on which people can be asked: debates with people are among `debates`, and for no client.
+
+    Attributes:
+        debates: those that can be begun from a page, by id.
 
     Raises:
         InputError: if two have one id, or one is a person, who cannot be asked from afar.
     """
 
-    def __init__(self, served: Sequence[Served]) -> None:
+    def __init__(self, served: Sequence[Served], page: bool = False) -> None:
         self._served: dict[str, Served] = {}
+        self.debates: dict[str, Served] = {}
         self.created = int(time.time())
         for each in served:
-            if each.id in self._served:
+            if each.id in self._served or each.id in self.debates:
                 raise InputError(f"two models are called '{each.id[:60]}'.", hint="Give one file another `name:`.")
-            if next(_people(each.model), None) is not None:
+            if each.debate is not None:
+                self.debates[each.id] = each
+            if not each.people:
+                self._served[each.id] = each
+            elif not page or each.debate is None:
                 raise InputError(f"{each.id[:60]} asks a person, who cannot be served.", hint="Leave `human:` out.")
-            self._served[each.id] = each
         short: dict[str, list[Served]] = {}
         for each in served:
             if "/" in each.id:
@@ -70,13 +85,16 @@ class Catalog(Mapping[str, Served]):
         return len(self._served)
 
 
-def read(paths: Sequence[str | Path], settings: Sequence[str] = (), progress: Any = None) -> Catalog:
+def read(
+    paths: Sequence[str | Path], settings: Sequence[str] = (), progress: Any = None, page: bool = False
+) -> Catalog:
     """The catalog of files: debate files, and files that have nothing but `models:`.
 
     Args:
         paths: of the files.
         settings: overrides of each, 'KEY=VALUE' with dotted keys.
         progress: is told bytes done and bytes in all where models are merged.
+        page: as of `Catalog`.
 
     Raises:
         ConfigError: with file, line and what to do.
@@ -89,9 +107,11 @@ def read(paths: Sequence[str | Path], settings: Sequence[str] = (), progress: An
         if not name or not name.isprintable() or len(name) > 200:
             raise InputError(f"{path}: '{name[:40]}' cannot be a model's name.", hint="Give the file a `name:`.")
         if made.debate is not None:
-            served.append(Served(name, made.debate, made.store))
-        served += [Served(f"{name}/{each}", model, made.store) for each, model in made.models.items()]
-    return Catalog(served)
+            served.append(Served(name, made.debate, made.store, made.question))
+        models = [Served(f"{name}/{each}", model, made.store) for each, model in made.models.items()]
+        # a person who takes part in a debate is no model that a client can ask
+        served += [each for each in models if not (page and made.debate is not None and each.people)]
+    return Catalog(served, page)
 
 
 def _people(model: Model) -> Iterator[Model]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import ipaddress
+import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -14,7 +17,12 @@ from starlette.requests import ClientDisconnect, Request
 from agora.serve.asked import Refused
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-OPEN = ("/healthz",)  # without a key, for whoever watches over the server
+# without a key: for whoever watches over the server, and the way in for a browser
+OPEN = ("/healthz", "/login", "/static/app.js", "/static/app.css")
+COOKIE = "agora_pass"
+VALID = 7 * 86_400  # seconds for which a browser is let in
+# of the page, where a browser's pass is as good as the key; at the endpoints it is not
+_PAGES = re.compile(r"/(new|compare|evaluations|logout|(api|runs|evaluations)/.*)?", re.DOTALL)
 
 
 class Guard:
@@ -50,7 +58,32 @@ class Guard:
         if request.scope["path"].startswith("/api/") and {"cross-site", "same-site"} & set(site):
             raise Refused("pages from elsewhere may not ask this server.", status=403, code="origin_not_allowed")
         if self._key is not None and request.scope["path"] not in OPEN and request.method != "OPTIONS":
+            if _PAGES.fullmatch(request.scope["path"]) and self._passes(request.cookies.get(COOKIE, "")):
+                return
             self._check_key(request)
+
+    @property
+    def locked(self) -> bool:
+        """Whether a key is needed."""
+        return self._key is not None
+
+    def right(self, key: str) -> bool:
+        """Whether this is the key."""
+        return self._key is not None and hmac.compare_digest(key.encode("utf-8", "replace"), self._key)
+
+    def made_pass(self, now: float | None = None) -> str:
+        """A pass for a browser: until when it is valid, and a proof that who made it has the key."""
+        until = str(int(time.time() if now is None else now) + VALID)
+        return f"{until}.{self._proof(until)}"
+
+    def _passes(self, given: str) -> bool:
+        until, _, proof = given.partition(".")
+        if not re.fullmatch("[0-9]{1,12}", until) or int(until) < time.time():
+            return False
+        return hmac.compare_digest(proof.encode("latin-1", "replace"), self._proof(until).encode())
+
+    def _proof(self, until: str) -> str:
+        return hmac.new(self._key or b"", f"agora page {until}".encode(), hashlib.sha256).hexdigest()
 
     def _own(self, origin: str, host: str) -> bool:
         if origin.casefold().rstrip("/") in self._origins:

@@ -13,7 +13,7 @@ from agora.model import Model, Settings
 from agora.records import Message, Reply, Usage
 from agora.text.debate import Debate
 from agora.text.engine import MODERATOR
-from agora.text.protocol import Gates
+from agora.text.protocol import Gates, Phase
 from agora.text.stop import never
 
 MAX_CALLS = 3_000  # rehearsed; a longer debate is scaled up from its first rounds
@@ -61,6 +61,17 @@ async def forecast(debate: Debate, question: str, *, reply_tokens: int = USUAL_O
         usd=few.usd if few.usd is None or total.usd is None else min(few.usd, total.usd),
     )  # fmt: skip
     return Forecast(few, total, most, phases, reply_tokens, unpriced)
+
+
+async def tried(debate: Debate, question: str) -> None:
+    """Rehearse a debate whose templates are its user's: what is wrong with them is found before anything is paid for.
+
+    Raises:
+        TemplateError: saying what it is.
+    """
+    phases: Sequence[Phase] = debate.protocol.all_phases
+    if any(agent.templates for agent in debate.agents) or any(phase.template is not None for phase in phases):
+        await forecast(debate, question)
 
 
 async def _rehearse(

@@ -151,10 +151,7 @@ class Channel:
             after = cursor
             if looked:
                 self._dirty = False
-                here = self._hub.here(self.run)
-                if here:
-                    await self._hub.flush()
-                records, after = await tell(self._hub.journal, self.run, cursor)
+                records, after = await self._hub.told(self.run, cursor)
                 fresh = len(records) > 1
                 if records[0] == shown:
                     records = records[1:]
@@ -222,16 +219,16 @@ class Hub:
         """How many there are."""
         return len(self._channels)
 
-    async def told(self, run: str) -> tuple[list[Record], Cursor]:
-        """All of a run so far, and how far the journal has been read."""
+    async def told(self, run: str, since: Cursor = Cursor()) -> tuple[list[Record], Cursor]:
+        """All of a run so far, or what is new, and how far the journal has been read."""
         if self.here(run):
             await self.flush()
-        return await tell(self.journal, run)
+        return await tell(self.journal, run, since)
 
     @contextmanager
     def hold(self, run: str) -> Iterator[Channel]:
         """The channel of a run that goes on here, for who tells."""
-        channel = self._channels.setdefault(run, Channel(self, run))
+        channel = self._channel(run)
         channel.held = True
         try:
             yield channel
@@ -243,7 +240,7 @@ class Hub:
     @contextmanager
     def look(self, run: str) -> Iterator[Channel]:
         """The channel of a run, for who looks."""
-        channel = self._channels.setdefault(run, Channel(self, run))
+        channel = self._channel(run)
         channel.lookers += 1
         if channel.lookers == 1:
             channel.changed()
@@ -256,6 +253,12 @@ class Hub:
             if not channel.lookers:
                 channel.leave()
             self._drop(channel)
+
+    def _channel(self, run: str) -> Channel:
+        channel = self._channels.get(run)
+        if channel is None or channel.over or channel.failed:  # a run that was over may go on
+            channel = self._channels[run] = Channel(self, run)
+        return channel
 
     def _drop(self, channel: Channel) -> None:
         if not channel.lookers and not channel.held and self._channels.get(channel.run) is channel:
@@ -314,7 +317,7 @@ class Live(Response):
                 batches = None if anew else channel.since(position)
                 if batches is None:
                     position, now = channel.end, channel.now()
-                    records, after = await tell(self._hub.journal, self._run, cursor)
+                    records, after = await self._hub.told(self._run, cursor)
                     fresh = [*news(records, cursor), *now]
                     cursor, anew = _later(cursor, after), False
                     await out(message(cursor, fresh))

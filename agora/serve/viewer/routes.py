@@ -15,15 +15,20 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
 from agora.calls import sentence
+from agora.lettering import clean
+from agora.models.human import LIMIT
 from agora.serve.asked import Refused, Whole, Wire, dumped, wrong
 from agora.serve.faults import fault
+from agora.serve.guard import body_of
+from agora.serve.viewer.door import LOGIN, Door
 from agora.serve.viewer.live import Live
+from agora.serve.viewer.starting import Form
 from agora.serve.viewer.viewer import Viewer
 from agora.view import page
 from agora.view.records import Cursor, full_call, run_record
 
 LOG = logging.getLogger("agora.serve")
-_BODY = 1_000_000  # bytes of a form
+_BODY = 2_000_000  # bytes of a form
 _LISTED = 300  # characters of a question in a list
 _ALWAYS = {
     "x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "cross-origin-opener-policy": "same-origin",
@@ -43,15 +48,26 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 def routes(viewer: Viewer) -> list[BaseRoute]:
     """The page's routes, to be put beside those of the endpoints and behind their guard."""
-    pages = Pages(viewer)
+    pages, door = Pages(viewer), Door(viewer)
     runs = "/api/runs/{run}"
     listed: list[tuple[str, Handler, Mapping[str, str], str]] = [
         ("/api/runs", pages.runs, _DATA, "GET"),
         (runs, pages.run, _DATA, "GET"),
         (f"{runs}/live", pages.live, {}, "GET"),
         (f"{runs}/calls/{{call:int}}", pages.call, _DATA, "GET"),
+        (f"{runs}/stop", pages.stop, _DATA, "POST"),
+        (f"{runs}/resume", pages.resume, _DATA, "POST"),
+        (f"{runs}/seats/{{seat}}", pages.seat, _DATA, "POST"),
+        ("/api/offers", pages.offers, _DATA, "GET"),
+        ("/api/debates/check", pages.check, _DATA, "POST"),
+        ("/api/debates", pages.begin, _DATA, "POST"),
         ("/runs/{run}/file", pages.file, {"cache-control": "no-store"}, "GET"),
         ("/static/{name}", pages.static, {}, "GET"),
+        ("/api/evaluations", pages.evaluations, _DATA, "GET"),
+        ("/evaluations/{id}", pages.report, _REPORT, "GET"),
+        ("/login", door.show, LOGIN, "GET"),
+        ("/login", door.enter, LOGIN, "POST"),
+        ("/logout", door.leave, LOGIN, "POST"),
         *((path, pages.page, _PAGE, "GET") for path in ("/", "/new", "/compare", "/evaluations", "/runs/{run}")),
     ]
     return [_Segments(path, _answered(handler, told), methods=[method]) for path, handler, told, method in listed]
@@ -83,7 +99,8 @@ def _answered(handler: Handler, told: Mapping[str, str]) -> Handler:
             if found.status == 500:
                 LOG.error("%s: %s", request.scope["path"], sentence(error))
             close = {"connection": "close"} if found.status in (408, 413) else {}  # the rest is not read
-            response = data({"error": {"message": found.message, "code": found.code}}, found.status)
+            said = " ".join(clean(found.message).split())  # it may quote what was sent
+            response = data({"error": {"message": said, "code": found.code}}, found.status)
             headers = {**_DATA, **found.headers, **close}
         for name, value in {**_ALWAYS, **headers}.items():
             response.headers.setdefault(name, value)
@@ -123,6 +140,16 @@ class From(Wire):
     call: int = Field(0, ge=0, lt=2**63)
 
     model_config = {**Wire.model_config, "strict": False}
+
+
+class Nothing(Wire):
+    """A body that says nothing."""
+
+
+class Said(Wire):
+    """What a person replies."""
+
+    text: str = Field(max_length=LIMIT)
 
 
 class Pages:
@@ -199,6 +226,75 @@ class Pages:
         if last is not None:
             cursor = Cursor(int(last[1]), int(last[2]))
         return Live(self._viewer.hub, info.id, cursor, self._viewer.gate)
+
+    # ---- evaluations -------------------------------------------------------------------------------------------
+
+    async def evaluations(self, request: Request) -> Response:
+        """The evaluations there are."""
+        return data({"evaluations": await self._viewer.evaluations.listed()})
+
+    async def report(self, request: Request) -> Response:
+        """The report of one."""
+        content = await self._viewer.evaluations.report(segment(request, "id"))
+        return HTMLResponse(content.encode("utf-8", "replace"))
+
+    # ---- begun from the page -----------------------------------------------------------------------------------
+
+    async def offers(self, request: Request) -> Response:
+        """What a debate can be begun with."""
+        return data(await self._viewer.starter.offers.everything(_port(request)))
+
+    async def check(self, request: Request) -> Response:
+        """What a debate would take."""
+        form = await self._posted(Form, request)
+        return data(await self._viewer.starter.check(form, _port(request)))
+
+    async def begin(self, request: Request) -> Response:
+        """Begin a debate."""
+        form = await self._posted(Form, request)
+        return data({"run": await self._viewer.starter.begin(form, _port(request))})
+
+    async def stop(self, request: Request) -> Response:
+        """End a run that goes on here."""
+        await self._posted(Nothing, request)
+        info = await self._viewer.run(segment(request, "run"))
+        await self._viewer.starter.stop(info.id)
+        return Response(status_code=204)
+
+    async def resume(self, request: Request) -> Response:
+        """Go on with a run."""
+        await self._posted(Nothing, request)
+        info = await self._viewer.run(segment(request, "run"))
+        return data({"run": await self._viewer.starter.resume(info)})
+
+    async def seat(self, request: Request) -> Response:
+        """Reply for a person."""
+        said = await self._posted(Said, request)
+        self._viewer.starter.answer(segment(request, "run"), segment(request, "seat"), said.text)
+        return Response(status_code=204)
+
+    async def _posted(self, form: type[_F], request: Request) -> _F:
+        """The body of a request.
+
+        Raises:
+            Refused: naming what is wrong.
+        """
+        # a form of another page can send no JSON unless that page may ask here
+        if request.headers.get("content-type", "").partition(";")[0].strip().casefold() != "application/json":
+            raise Refused("the body must be JSON: content-type application/json.", status=415, code="not_json")
+        service = self._viewer.service
+        with service.room.share() as take:
+            async with self._viewer.gate.arrival():
+                body = await body_of(request, _BODY, service.limits.arrival, take)
+            try:
+                return form.model_validate_json(body)
+            except ValidationError as errors:
+                raise wrong(errors) from None
+
+
+def _port(request: Request) -> int | None:
+    server = request.scope.get("server")
+    return server[1] if server else None
 
 
 def nothing(said: str) -> Refused:

@@ -15,7 +15,9 @@ from agora.journal import Journal, RunInfo
 from agora.serve.app import Service
 from agora.serve.asked import Refused
 from agora.serve.gate import Gate
+from agora.serve.viewer.evaluations import Evaluations
 from agora.serve.viewer.live import Hub
+from agora.serve.viewer.starting import Starter
 
 if TYPE_CHECKING:
     from agora.serve.viewer.routes import Filters
@@ -30,16 +32,22 @@ class Viewer:
     Args:
         service: the server's; its gate ends what runs here, too.
         store: URL or path of the journal; None: the usual one; 'none': there is none, and nothing to see.
+        evaluations: that are shown.
         running: runs begun from the page that go on at a time.
     """
 
-    def __init__(self, service: Service, store: str | None = None, *, running: int = RUNNING) -> None:
+    def __init__(
+        self, service: Service, store: str | None = None, *, evaluations: Evaluations | None = None,
+        running: int = RUNNING,
+    ) -> None:  # fmt: skip
         self.service = service
+        self.evaluations = evaluations or Evaluations()
         self.gate = Gate(running, 0)
         service.gate.beside.append(self.gate)
         self._journal = None if store == "none" else Journal(store)
         self._stack = AsyncExitStack()
         self._hub: Hub | None = None
+        self._starter: Starter | None = None
         self._names: tuple[float, list[str]] = (-_NAMES, [])
 
     async def __aenter__(self) -> Viewer:
@@ -47,6 +55,7 @@ class Viewer:
             await self._stack.enter_async_context(self._journal)
             group = await self._stack.enter_async_context(anyio.create_task_group())
             self._hub = Hub(self._journal, group, self._flush)
+            self._starter = Starter(self.service, self._hub, self.gate, group)
         return self
 
     async def __aexit__(
@@ -75,6 +84,13 @@ class Viewer:
             raise Refused("this server keeps no runs: it was started with --store none.", status=404,
                           code="not_found")  # fmt: skip
         return self._hub
+
+    @property
+    def starter(self) -> Starter:
+        """Who begins debates."""
+        if self._starter is None:
+            raise Refused("this server keeps no runs, so none can be followed here.", status=409, code="conflict")
+        return self._starter
 
     @property
     def shown(self) -> str:
