@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +12,10 @@ import click
 from agora.cli import views
 from agora.cli.merge import bytes_done
 from agora.cli.options import JSON, SET, STORE, journal_of, question_of
+from agora.terminal import shows
 
 if TYPE_CHECKING:
     from agora.journal import Journal
-    from agora.model import Model
     from agora.records import Verdict
     from agora.text.debate import Debate
 
@@ -317,28 +315,14 @@ async def _follow(debate: Debate, question: str, as_json: bool, journal: Journal
 
 
 async def _watch(debate: Debate, question: str, as_json: bool, journal: Journal | None, id: str) -> Verdict:
-    live = not as_json and sys.stdout.isatty() and not any(_people(debate.members))
-    show = views.Silent() if as_json else views.Live(debate) if live else views.Plain(debate)
-    async with debate.watch(question, journal=journal, run=id, stream=live) as events:
-        with show:
-            async for event in events:
-                show.see(event)
-    assert events.verdict is not None
-    return events.verdict
+    show = shows.Silent() if as_json else shows.shown(debate)
+    return await shows.watched(debate, question, show, journal=journal, run=id)
 
 
 def _own_templates(debate: Debate) -> bool:
     """Whether the user brings templates."""
     phases: Any = debate.protocol.all_phases
     return any(agent.templates for agent in debate.agents) or any(phase.template is not None for phase in phases)
-
-
-def _people(models: tuple[Model, ...]) -> Iterator[Model]:
-    """Models that are people, who need the terminal for themselves."""
-    for model in models:
-        if getattr(model, "prompts", None) == "human":
-            yield model
-        yield from _people(tuple(getattr(model, "members", ())))
 
 
 def _how_to_resume(journal: Journal | None, id: str, store: str | None) -> str:
