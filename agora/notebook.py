@@ -1,62 +1,171 @@
-"""Pictures for notebooks: a verdict as a small page; a topology as SVG (see `drawing`). Everything said is escaped."""
+"""Debates in notebooks' cells: one that is watched while it goes on, and verdicts, which show themselves."""
 
 from __future__ import annotations
 
-from html import escape
-from typing import TYPE_CHECKING
+import time
+import weakref
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from agora.drawing import PALETTE, topology_svg
+import anyio
+
+from agora.model import Settings
+from agora.view.standing import Standing
+from agora.view.stills import standing_html, verdict_html
 
 if TYPE_CHECKING:
-    from agora.records import Verdict
+    from pathlib import Path
 
-__all__ = ["topology_svg", "verdict_html"]
+    from agora.journal import Journal
+    from agora.records import Event, Message, Verdict
+    from agora.text.debate import Debate
+
+EVERY = 0.25  # seconds between two pictures of a debate that goes on
 
 
-def verdict_html(v: Verdict) -> str:
-    """A verdict as HTML: the answer, who stood where in each round, support, dissent and cost."""
-    answers = list(dict.fromkeys(a for r in v.rounds for a in r.answers.values() if a is not None))
-    colour = {answer: PALETTE[i % len(PALETTE)] for i, answer in enumerate(answers)}
+async def display(
+    debate: Debate,
+    question: str | Sequence[Message],
+    settings: Settings = Settings(),
+    *,
+    journal: Journal | str | Path | None = None,
+    run: str | None = None,
+) -> Verdict:
+    """Debate a question in a notebook's cell, shown while it goes on; in the end the verdict stands there, with the
+    page of the run to unfold. Elsewhere the terminal shows it.
 
-    def chip(answer: str | None, title: str = "") -> str:
-        if answer is None:
-            return f'<span title="{escape(title)}" style="opacity:.6">none</span>'
-        shown = answer if len(answer) <= 24 else answer[:23] + "…"
-        return (
-            f'<span title="{escape(title)}" style="display:inline-block;padding:1px 9px;border-radius:10px;color:#fff;'
-            f'background:{colour.get(answer, "#777")}">{escape(shown)}</span>'
-        )
+        verdict = await agora.display(debate, "What is six times seven?")
 
-    head = "".join(f'<th style="padding:4px 10px;font-weight:500">round {r.index}</th>' for r in v.rounds)
-    rows = []
-    for name in v.rounds[0].final if v.rounds else ():
-        cells = []
-        for r in v.rounds:
-            turn = r.final[name]
-            said = turn.reply.text if turn.reply else f"absent: {turn.error}"
-            sure = turn.answer.confidence if turn.answer else None
-            mark = f' <small style="opacity:.65">{sure:.0%}</small>' if sure is not None else ""
-            cells.append(f'<td style="padding:4px 10px">{chip(turn.value, said[:600])}{mark}</td>')
-        rows.append(
-            f'<tr><th style="text-align:left;padding:4px 10px;font-weight:500">{escape(name)}</th>{"".join(cells)}</tr>'
-        )
-    total = sum(v.support.values()) or 1.0
-    bars = "".join(
-        f'<span title="{escape(a)}: {w:.2f}" style="width:{100 * w / total:.1f}%;background:{colour.get(a, "#777")};'
-        'height:8px;display:inline-block"></span>'
-        for a, w in v.support.items()
-    )
-    cost = "cost unknown" if v.usage.usd is None else f"${v.usage.usd:.4f}"
-    notes = "".join(f'<div style="opacity:.8">note: {escape(w)}</div>' for w in v.warnings)
-    answer = escape(v.answer[:300]) if v.answer is not None else "no answer"
-    return (
-        '<div style="font:14px system-ui,sans-serif;max-width:46em;line-height:1.5">'
-        f'<div style="opacity:.75">{escape(v.question[:600])}</div>'
-        f'<div style="font-size:1.5em;font-weight:600;margin:.2em 0">{answer}</div>'
-        f'<div style="display:flex;border-radius:4px;overflow:hidden;margin:.3em 0">{bars}</div>'
-        f"<div>{escape(v.reason)}</div>"
-        '<div style="overflow-x:auto"><table style="border-collapse:collapse;margin:.5em 0;text-align:center">'
-        f"<tr><th></th>{head}</tr>{''.join(rows)}</table></div>{notes}"
-        f'<div style="opacity:.75">{v.usage.calls} calls · {v.usage.tokens} tokens · {cost} · '
-        f"run {escape(v.run)}</div></div>"
-    )
+    A notebook awaits it. A script, which has no event loop: `asyncio.run(agora.display(debate, question))`.
+    Interrupting the kernel ends the debate and all its calls; with a journal, the same `run` goes on.
+
+    Args:
+        debate: who debates, and how.
+        question: to debate, or a conversation that ends with it.
+        settings: passed on to agents that do not pin their own.
+        journal: where every call is recorded, as `Debate.answer` takes it.
+        run: the run's id; one that the journal has is resumed.
+
+    Raises:
+        AgoraError: as `Debate.answer`; its sentence is shown, too.
+    """
+    handle = _cell()
+    options: dict[str, Any] = {"journal": journal, "run": run}
+    if handle is None:
+        return await _in_terminal(debate, question, settings, options)
+    now = Standing([agent.name for agent in debate.agents])
+    told: list[tuple[float, Event]] = []
+    try:
+        verdict = await _followed(debate, question, settings, options, now, told, handle)
+    except anyio.get_cancelled_exc_class():
+        again = "" if journal is None else f" What was answered is kept; run={now.run!r} goes on."
+        handle.show(standing_html(now, f"Interrupted.{again}"))
+        raise
+    except Exception as error:
+        from agora.calls import sentence
+
+        handle.show(standing_html(now, sentence(error)))
+        raise
+    handle.show(verdict_html(verdict, told))
+    _just_shown(verdict)
+    return verdict
+
+
+async def _followed(
+    debate: Debate,
+    question: Any,
+    settings: Settings,
+    options: dict[str, Any],
+    now: Standing,
+    told: list[tuple[float, Event]],
+    handle: _Cell,
+) -> Verdict:
+    """A debate to its verdict, drawn again as it moves, but not more often than it can be read."""
+    from agora.calls import first
+    from agora.records import Wrote
+
+    news = anyio.Event()
+
+    async def draw() -> None:
+        nonlocal news
+        while True:
+            await news.wait()
+            news = anyio.Event()
+            handle.show(standing_html(now))
+            await anyio.sleep(EVERY)
+
+    async with debate.watch(question, settings, stream=True, **options) as events:
+        now.run = events.run_id
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(draw)
+                async for event in events:
+                    now.see(event)
+                    if not isinstance(event, Wrote):
+                        told.append((time.time(), event))
+                    news.set()
+                group.cancel_scope.cancel()
+        except BaseExceptionGroup as errors:
+            raise first(errors) from None
+    assert events.verdict is not None
+    return events.verdict
+
+
+async def _in_terminal(debate: Debate, question: Any, settings: Settings, options: dict[str, Any]) -> Verdict:
+    from agora.journal import verdict_json
+    from agora.terminal import endings, shows
+
+    verdict = await shows.watched(debate, question, shows.shown(debate), settings=settings, **options)
+    endings.summary(verdict_json(verdict), verdict.usage)
+    return verdict
+
+
+# ---- the cell ---------------------------------------------------------------------------------------------------
+
+
+class _Cell:
+    """An output of a notebook's cell, shown again in the same place."""
+
+    def __init__(self) -> None:
+        from IPython.display import HTML
+        from IPython.display import display as shown
+
+        self._html = HTML
+        self._handle: Any = shown(HTML(""), display_id=True)  # type: ignore[no-untyped-call]
+
+    def show(self, html: str) -> None:
+        """Put a picture in the place of the one before."""
+        self._handle.update(self._html(html))  # type: ignore[no-untyped-call]
+
+
+def _cell() -> _Cell | None:
+    """Where a notebook shows it; None in a terminal, IPython's own included."""
+    import sys
+
+    if "IPython" not in sys.modules:  # who runs in a kernel has it
+        return None
+    from IPython import get_ipython
+
+    shell = get_ipython()  # type: ignore[no-untyped-call]
+    return _Cell() if getattr(shell, "kernel", None) is not None else None
+
+
+_last: tuple[Any, int] | None = None  # the verdict that a cell has just shown, and which execution that was
+
+
+def _execution() -> int:
+    from IPython import get_ipython
+
+    return int(getattr(get_ipython(), "execution_count", 0))  # type: ignore[no-untyped-call]
+
+
+def _just_shown(verdict: Verdict) -> None:
+    global _last
+    _last = weakref.ref(verdict), _execution()
+
+
+def verdict_repr(verdict: Verdict) -> str | None:
+    """A verdict for a notebook; None, which is one line of text, where `display` has shown it in the same cell."""
+    if _last is not None and _last[0]() is verdict and _last[1] == _execution():
+        return None
+    return verdict_html(verdict)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from agora.lettering import columns as _columns
 from agora.lettering import padded
 from agora.terminal.endings import summary, transcript
-from agora.terminal.words import clean, echo, money, short, size, usage_line
+from agora.terminal.words import clean, echo, lines, money, short, usage_line
 
-__all__ = ["clean", "columns", "echo", "money", "short", "size", "summary", "transcript", "usage_line"]
+__all__ = ["clean", "columns", "echo", "lines", "money", "short", "summary", "transcript", "usage_line"]
 
 
 def columns(rows: Sequence[Sequence[str]], right: Sequence[bool]) -> None:

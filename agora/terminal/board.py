@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from agora.lettering import columns, fitted, folded, padded
 from agora.terminal.words import Piece, clean, ending, money, short
-from agora.view.standing import Row, Standing
+from agora.view.standing import UNDER_WAY, Row, Standing
 
 MANY = 40  # agents: of more, what they hold is counted
 _ANSWERS = 5  # that are named where they are counted
@@ -56,7 +56,7 @@ def laid_out(width: int, name: int, answer: int, *, sure: bool = True, figures: 
 
 def row_line(row: Row, at: Columns) -> Line:
     """One agent's line."""
-    where = "" if row.round is None else f"{row.round}…" if row.state in ("speaks", "retries") else f"{row.round}"
+    where = "" if row.round is None else f"{row.round}…" if row.state in UNDER_WAY else f"{row.round}"
     answer = "absent" if row.state == "absent" else row.answer or row.why or ""
     sure = "" if row.sure is None or row.state == "absent" else f"{row.sure:.0%}"
     cells: Line = [
@@ -67,7 +67,7 @@ def row_line(row: Row, at: Columns) -> Line:
     if at.sure:
         cells.append((padded(sure, at.sure, right=True), "dim"))
     if at.says:
-        said = ending(row.said, at.says) if row.state == "speaks" else short(row.said, at.says)
+        said = ending(row.said, at.says) if row.state == "writes" else short(row.said, at.says)
         cells.append((padded(said, at.says), ""))
     if at.figures:
         u = row.usage
@@ -78,7 +78,11 @@ def row_line(row: Row, at: Columns) -> Line:
 
 def head_line(at: Columns) -> Line:
     """What the columns are."""
-    cells = [padded("agent", at.name), padded("round", at.round) if at.round > 4 else " " * at.round, padded("answer", at.answer)]
+    cells = [
+        padded("agent", at.name),
+        padded("round", at.round) if at.round > 4 else " " * at.round,
+        padded("answer", at.answer),
+    ]
     cells += [padded("sure", at.sure, right=True)] if at.sure else []
     cells += [padded("says", at.says)] if at.says else []
     cells += [padded(name, wide, right=True) for name, wide in _FIGURES] if at.figures else []
@@ -112,10 +116,16 @@ def board(now: Standing, width: int, most: int = MANY) -> list[Line]:
 def crowd(now: Standing, width: int) -> list[Line]:
     """Many agents: what they do and hold, and who spoke last."""
     rows = now.rows.values()
-    here = [f"round {now.round}", f"{sum(row.round == now.round and row.state == 'spoke' for row in rows):,} have spoken"]
-    for state, word in (("speaks", "speak"), ("retries", "wait"), ("absent", "absent")):
-        if n := now.count(state):  # type: ignore[arg-type]
-            here.append(f"{n:,} {word}")
+    here = [
+        f"round {now.round}",
+        f"{sum(row.round == now.round and row.state == 'spoke' for row in rows):,} have spoken",
+    ]
+    for n, word in (
+        (now.count("speaks", "writes"), "speak"),
+        (now.count("retries"), "wait"),
+        (now.count("absent"), "absent"),
+    ):
+        here += [f"{n:,} {word}"] if n else []
     lines: list[Line] = [[(f"{len(rows):,} agents: {', '.join(here)}", "bold")]]
     votes = now.votes
     wide = max([columns(short(answer, 24)) for answer, _ in votes[:_ANSWERS]], default=0)

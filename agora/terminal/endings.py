@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from agora.lettering import folded
-from agora.terminal.words import READABLE, Piece, echo, money, short, size, usage_line, wrapped
+from agora.terminal.words import READABLE, Piece, echo, lines, money, short, size, usage_line, wrapped
 
 if TYPE_CHECKING:
     from agora.records import Usage, Verdict
@@ -111,8 +111,7 @@ def transcript(turns: Iterable[Mapping[str, Any]]) -> None:
             lead = f"  {name}" if not i and line.startswith(f"  {name}") else ""
             echo((lead, "bold"), line[len(lead) :])
         said = turn.get("text") or (f"absent: {turn['error']}" if turn.get("error") else "(not kept)")
-        for line in wrapped(said.strip(), width, "    ", "    "):
-            echo(line)
+        lines(said.strip("\n").rstrip(), "    ", "    ")
 
 
 def verdict_line(v: Verdict) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from agora.lettering import columns
 from agora.records import Event, Retrying, RoundOver, Spoke, Started
 from agora.terminal.board import MANY, Line, board, cropped, laid_out, row_line, tally
-from agora.terminal.words import can_move, echo, short, size, styled, wrapped
+from agora.terminal.words import can_move, echo, lines, short, size, styled, wrapped
 from agora.view.standing import Row, Standing
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Plain(Silent):
         many = len(self.names) > MANY
         match event:
             case Started():
-                _asked(event.question, event.run, event.replayed, self.width)
+                _asked(event.question, event.run, event.replayed)
             case Retrying() if many:
                 self.waits += 1
             case Retrying():
@@ -62,8 +62,7 @@ class Plain(Silent):
                 if many:
                     self._round(event.round)
                 if event.stop:
-                    for line in wrapped(short(event.stop, 300), self.width, "  stop: ", "    "):
-                        echo(line)
+                    lines(short(event.stop, 300), "  stop: ", "    ")
 
     def _line(self, row: Row) -> None:
         echo("  ", *cropped(row_line(row, self.at), self.width - 2))
@@ -79,8 +78,7 @@ class Plain(Silent):
         if self.waits:
             said += f"; {self.waits:,} waits"
             self.waits = 0
-        for line in wrapped(said, self.width, f"  round {round.index}: ", "    "):
-            echo(line)
+        lines(said, f"  round {round.index}: ", "    ")
 
 
 class Live(Silent):
@@ -106,12 +104,11 @@ class Live(Silent):
         if not self.now.run:
             return
         width = size()[0]
-        _asked(self.now.question, self.now.run, self.now.replayed, width)
+        _asked(self.now.question, self.now.run, self.now.replayed)
         for line in self._rows(width, MANY):
             echo("  ", *line)
         if self.now.stop:
-            for text in wrapped(short(self.now.stop, 300), width, "  stop: ", "    "):
-                echo(text)
+            lines(short(self.now.stop, 300), "  stop: ", "    ")
 
     def see(self, event: Event) -> None:
         """Take in what happened; the next redraw shows it."""
@@ -124,7 +121,7 @@ class Live(Silent):
         """The picture of now: no wider and no higher than the terminal."""
         head: list[Line] = [[(line, "")] for line in wrapped(self.now.question, width, "Q: ", "   ", most=2)]
         rows: list[Line] = [[("  ", ""), *line] for line in self._rows(width, min(MANY, high - len(head) - 3))]
-        foot: Line = [(short(f"  {tally(self.now)}", width) if width < 4 else f"  {short(tally(self.now), width - 2)}", "dim")]
+        foot: Line = [("  ", ""), (short(tally(self.now), width - 2), "dim")]
         return [*head, *rows, foot][: high - 1]
 
     def _picture(self) -> Any:
@@ -135,18 +132,16 @@ class Live(Silent):
         wide, high = self.console.size
         for i, line in enumerate(self.lines(max(4, wide), max(4, high))):
             whole.append("\n" if i else "")
-            for text, how in line:
-                whole.append(text, style=how if style and how else None)
+            for piece, how in line:
+                whole.append(piece, style=how if style and how else None)
         return whole
 
 
-def _asked(question: str, run: str, replayed: int, width: int) -> None:
+def _asked(question: str, run: str, replayed: int) -> None:
     """The question, and what a resumed run has already."""
-    for line in wrapped(question, width, "Q: ", "   ", most=3):
-        echo(line)
+    lines(question, "Q: ", "   ", most=3)
     if replayed:
-        for line in wrapped(f"resuming {run}: {replayed} calls are in the journal", width, "  ", "    "):
-            echo(line)
+        lines(f"resuming {run}: {replayed} calls are in the journal", "  ", "    ")
 
 
 def shown(debate: Debate) -> Silent:

@@ -144,6 +144,12 @@ def echo(*pieces: str | Piece) -> None:
     click.echo("".join(told), color=True if style else None)
 
 
+def lines(text: str, first: str = "", rest: str = "", most: int | None = None) -> None:
+    """Print a text as `wrapped` breaks it, no wider than the terminal nor than can be read with ease."""
+    for line in wrapped(text, min(size()[0], READABLE), first, rest, most):
+        echo(line)
+
+
 def money(usd: float | None) -> str:
     """A cost; unknown is never zero."""
     return "unknown" if usd is None else f"${usd:.4f}"

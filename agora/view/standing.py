@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from agora.records import Event, Retrying, RoundOver, Speaking, Spoke, Started, Usage, Verdict, Wrote
-from agora.records import Decided as _Decided
+from agora.records import Decided, Event, Retrying, RoundOver, Speaking, Spoke, Started, Usage, Verdict, Wrote
 
 MOST = 2_000  # characters kept of a text that is being written
-State = Literal["", "speaks", "retries", "spoke", "absent"]
+State = Literal["", "speaks", "writes", "retries", "spoke", "absent"]
+
+UNDER_WAY: tuple[State, ...] = ("speaks", "writes", "retries")
+_NAMED = 100  # answers that are told apart
 
 
 @dataclass(slots=True)
@@ -21,7 +23,7 @@ class Row:
     Attributes:
         agent: its name.
         round: it is in, or was last; None where it has not begun.
-        state: what it does.
+        state: what it does: its model is asked, writes, is asked again; or it has spoken, or could not.
         said: its last words, or why it is absent.
         answer: its last answer; None where there is none.
         why: why there is none, where it spoke: 'abstained' or 'unparsed'.
@@ -56,6 +58,7 @@ class Standing:
         self.stop: str | None = None
         self.last: str | None = None  # who spoke last
         self.usage = Usage()
+        self.answers: list[str] = []  # in the order they came up
         self.verdict: Verdict | None = None
 
     def see(self, event: Event) -> None:
@@ -70,7 +73,7 @@ class Standing:
                 row.state, row.round = "speaks", event.round
             case Wrote():
                 row = self._row(event.agent)
-                row.state = "speaks"
+                row.state = "writes"
                 row.said = event.text[-MOST:] if event.first else (row.said + event.text)[-MOST:]
             case Retrying():
                 self.waits += 1
@@ -81,7 +84,7 @@ class Standing:
                 self._spoke(event)
             case RoundOver():
                 self.rounds, self.stop = event.round.index + 1, event.stop
-            case _Decided():
+            case Decided():
                 self.verdict, self.usage = event.verdict, event.verdict.usage
 
     def _row(self, name: str) -> Row:
@@ -99,6 +102,8 @@ class Standing:
             self.usage = self.usage + turn.reply.usage
         if turn.answer is not None:
             row.answer, row.why, row.sure = turn.value, turn.answer.why_none, turn.answer.confidence
+            if turn.value is not None and len(self.answers) < _NAMED and turn.value not in self.answers:
+                self.answers.append(turn.value)
 
     @property
     def votes(self) -> list[tuple[str, int]]:
@@ -106,6 +111,6 @@ class Standing:
         held = Counter(row.answer for row in self.rows.values() if row.answer is not None)
         return held.most_common()
 
-    def count(self, state: State, round: int | None = None) -> int:
-        """How many agents do that, in a round or in any."""
-        return sum(row.state == state and round in (None, row.round) for row in self.rows.values())
+    def count(self, *states: State) -> int:
+        """How many agents are in one of some states."""
+        return sum(row.state in states for row in self.rows.values())
