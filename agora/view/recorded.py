@@ -74,7 +74,8 @@ def records_of(verdict: Verdict, told: Sequence[Told] = ()) -> tuple[list[Record
     begun, ended = told[0][0], told[-1][0]
     run = {
         "type": "run", "id": verdict.run, "status": "done", "name": verdict.model,
-        "question": verdict.question[:QUESTION], "created": begun, "updated": ended, "answer": verdict.answer, "reason": verdict.reason,
+        "question": verdict.question[:QUESTION], "created": begun, "updated": ended, "answer": verdict.answer,
+        "reason": verdict.reason,
         "rounds": len(verdict.rounds) - 1, "attempts": sum(call["attempts"] for call in made.calls),
         "failed": sum(call["error"] is not None for call in made.calls), "seed": 0, "content": True, "alive": False,
         "here": False, "resumable": False, "usage": usage_json(verdict.usage), "versions": dict(versions()),
@@ -96,7 +97,9 @@ def lived(verdict: Verdict, begun: float | None = None) -> list[Told]:
     start = begun if begun is not None else _begun(verdict.run)
     turns = [turn for round in verdict.rounds for turn in round.turns]
     agents = tuple(dict.fromkeys(turn.agent for turn in turns))
-    edges = tuple(dict.fromkeys((read, t.agent) for t in turns for read, *_ in t.reads if read != t.agent))
+    place = {name: i for i, name in enumerate(agents)}
+    read = {(place[peer], place[t.agent]) for t in turns for peer, *_ in t.reads if peer != t.agent and peer in place}
+    edges = tuple((agents[u], agents[v]) for u, v in sorted(read, key=lambda edge: edge[::-1]))
     told: list[Told] = []
     over: dict[tuple[str, int, str], float] = {}
     free: dict[str, float] = {}
