@@ -94,6 +94,7 @@ async def _followed(
             handle.show(standing_html(now))
             await anyio.sleep(EVERY)
 
+    failure: BaseException | None = None
     async with debate.watch(question, settings, stream=True, **options) as events:
         now.run = events.run_id
         try:
@@ -106,7 +107,9 @@ async def _followed(
                     news.set()
                 group.cancel_scope.cancel()
         except BaseExceptionGroup as errors:
-            raise first(errors) from None
+            failure = first(errors)
+    if failure is not None:
+        raise failure  # out here, as IPython shows no error that has a group in its context
     assert events.verdict is not None
     return events.verdict
 

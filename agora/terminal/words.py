@@ -25,7 +25,8 @@ def clean(text: str) -> str:
     """Text of models and files without control characters, which could drive a terminal."""
     if text.isprintable() and text.isascii():
         return text
-    return "".join(c if c.isprintable() or c in _JOINED else "\ufffd" for c in text.translate(_SELECTORS))
+    text = text.translate(_SELECTORS).replace("\r\n", "\n")
+    return "".join(c if c.isprintable() or c in _JOINED else "\ufffd" for c in text)
 
 
 def short(text: str, width: int = 100) -> str:
@@ -54,7 +55,7 @@ def wrapped(text: str, width: int, first: str = "", rest: str = "", most: int | 
         rest: stands before all others.
         most: lines; what is left over is cut.
     """
-    if width - max(columns(first), columns(rest)) < min(12, width // 2):  # no room to indent
+    if width - max(columns(first), columns(rest)) < min(12, 2 * width // 3):  # no room to indent
         first, rest = fitted(first, max(0, width // 4)), ""
     held: str | None = None
     for told, line in enumerate(_lines(text, width, first, rest)):

@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from agora.drawing import PALETTE
-from agora.lettering import cut, escaped
+from agora.lettering import cut, escaped, middled
 from agora.records import Decided
 from agora.view.standing import UNDER_WAY, Row, Standing
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 LARGEST = 2_000_000  # characters of a page that is kept in a notebook
 _MARKS = "●■▲◆○□△◇"
 _ROWS, _ROUNDS, _LINES = 40, 12, 12  # of a table; of other lists
-_CELL = "text-align:left;padding:2px 14px 2px 0;vertical-align:top"
+_CELL = "text-align:left;padding:2px 14px 2px 0;vertical-align:top;white-space:nowrap"
+_ONE = "display:block;max-width:32em;overflow:hidden;text-overflow:ellipsis"  # line
 _SOFT = "opacity:.72"
 
 
@@ -39,12 +40,22 @@ class _Marks:
             return f'<span style="{_SOFT}">none</span>'
         i = self._known.setdefault(answer, len(self._known))
         mark = _MARKS[i] if i < len(_MARKS) else f"{i + 1}."
-        return f'<span style="color:{PALETTE[i % len(PALETTE)]}">{mark}</span> {_plain(answer, 40)}'
+        return f"{self.coloured(answer, mark)} {_plain(answer, 40)}"
+
+    def coloured(self, answer: str, text: str) -> str:
+        """A text of ours in the colour of an answer."""
+        i = self._known.setdefault(answer, len(self._known))
+        return f'<span style="color:{PALETTE[i % len(PALETTE)]}">{text}</span>'
 
 
 def _plain(text: str, most: int) -> str:
     """A text on one line, escaped; of a direction of its own."""
     return f"<bdi>{escaped(cut(' '.join(text[: 8 * most].split()), most))}</bdi>"
+
+
+def _name(agent: str) -> str:
+    """An agent's name, cut in its middle."""
+    return f"<bdi>{escaped(middled(agent, 24))}</bdi>"
 
 
 def _tip(text: str) -> str:
@@ -120,7 +131,7 @@ def _rounds(v: Verdict, marks: _Marks) -> list[str]:
     changed = {(change.agent, change.round): change.read for change in v.changes}
     rows = []
     for name in names[:_ROWS]:
-        row = [_plain(name, 40)]
+        row = [_name(name)]
         for r in shown:
             turn = r.final.get(name)
             if turn is None:
@@ -147,7 +158,7 @@ def _support(v: Verdict, marks: _Marks) -> list[str]:
     rows = []
     for answer in answers[:_LINES]:
         now = v.support.get(answer, 0.0)
-        bar = "█" * round(12 * max(now, 0.0) / most)
+        bar = marks.coloured(answer, "▬" * round(12 * max(now, 0.0) / most))
         rows.append([marks.of(answer), f"{v.initial_support.get(answer, 0.0):.3g}", f"{now:.3g} {bar}"])
     more = [_line(f"and {len(answers) - _LINES:,} other answers", soft=True)] if len(answers) > _LINES else []
     return [_table(["support", "before", "after"], rows), *more]
@@ -157,10 +168,10 @@ def _said(v: Verdict, marks: _Marks) -> list[str]:
     """Who changed after reading whom, and who dissents."""
     parts = []
     for change in v.changes[:_LINES]:
-        after = f" after reading {', '.join(_plain(name, 40) for name in change.read[:6])}" if change.read else ""
+        after = f" after reading {', '.join(_name(name) for name in change.read[:6])}" if change.read else ""
         parts.append(
             _line(
-                f"* {_plain(change.agent, 40)} changed {marks.of(change.before)} → {marks.of(change.after)} "
+                f"* {_name(change.agent)} changed {marks.of(change.before)} → {marks.of(change.after)} "
                 f"in round {change.round}{after}"
             )
         )
@@ -169,7 +180,7 @@ def _said(v: Verdict, marks: _Marks) -> list[str]:
     word = "Dissent" if v.answer is not None else "Undecided"
     for d in v.dissent[:_LINES]:
         said = marks.of(d.answer) if d.answer is not None else "nothing that could be read"
-        parts.append(_line(f'<span title="{_tip(d.text)}">{word}: {_plain(d.agent, 40)} says {said}</span>'))
+        parts.append(_line(f'<span title="{_tip(d.text)}">{word}: {_name(d.agent)} says {said}</span>'))
     if len(v.dissent) > _LINES:
         parts.append(_line(f"and {len(v.dissent) - _LINES:,} others", soft=True))
     return parts
@@ -232,8 +243,8 @@ def _row(row: Row, marks: _Marks, over: bool) -> list[str]:
     line = " ".join(said[:1_600].split())
     text = f"…{line[-119:]}" if row.state == "writes" and len(line) > 120 else cut(line, 120)
     return [
-        _plain(row.agent, 40),
+        _name(row.agent),
         f'{where} <span style="{_SOFT}">{does}</span>',
         f"{answer}{_percent(row.sure) if row.answer is not None else ''}",
-        f"<bdi>{escaped(text)}</bdi>",
+        f'<span style="{_ONE}"><bdi>{escaped(text)}</bdi></span>',
     ]
