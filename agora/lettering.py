@@ -35,10 +35,10 @@ def columns(text: str) -> int:
 
 @lru_cache(maxsize=4096)
 def _column(c: str) -> int:
-    """Columns of one character; where terminals differ, as flags and Indic signs, the most."""
+    """Columns of one character; where terminals differ, as with flags and Indic signs, the most."""
     from rich.cells import get_character_cell_size
 
-    if "\U0001f1e6" <= c <= "\U0001f1ff":
+    if "\U0001f1e6" <= c <= "\U0001f1ff" or "\U0001f3fb" <= c <= "\U0001f3ff":
         return 2
     return 1 if unicodedata.category(c) == "Mc" else get_character_cell_size(c)
 

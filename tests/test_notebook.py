@@ -306,7 +306,7 @@ def test_without_a_notebook_the_terminal_shows_it(capsys: pytest.CaptureFixture[
     verdict = anyio.run(go)
     out = capsys.readouterr().out
     assert verdict.answer == "1"
-    assert out.startswith("Q: how many?\n  ann  0")
+    assert out.startswith("Q: how many?\n  0   ann")
     assert "Verdict: 1" in out
     with pytest.raises(InputError, match="empty"):
         anyio.run(agora.display, debate, " ")

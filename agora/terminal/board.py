@@ -17,7 +17,8 @@ Line = list[Piece]
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """How wide each column is; 0 where it is left out: first the figures, then how sure, then what is said."""
+    """How wide each column is; 0 where it is left out: first the figures, then how sure, then what is said. Lines that
+    are `turns` begin with the round."""
 
     name: int
     round: int
@@ -25,10 +26,11 @@ class Columns:
     sure: int = 0
     says: int = 0
     figures: bool = False
+    turns: bool = False
     gap: int = 2
 
 
-def laid_out(width: int, name: int, answer: int, *, sure: bool = True, figures: bool = True) -> Columns:
+def laid_out(width: int, name: int, answer: int, *, sure: bool = True, live: bool = True) -> Columns:
     """The columns that there is room for.
 
     Args:
@@ -36,22 +38,22 @@ def laid_out(width: int, name: int, answer: int, *, sure: bool = True, figures: 
         name: of the longest name.
         answer: of the longest answer.
         sure: whether any agent says how sure it is.
-        figures: whether calls, tokens and time are wanted.
+        live: whether it is drawn again: then with calls, tokens and time; else a line a turn, which begins with its round.
     """
     gap = 2 if width >= 30 else 1
-    round = 5 if width >= 60 else 4 if width >= 30 else 2
+    round = 2 if width < 30 or not live else 4 if width < 60 else 5
     whole = name
     name = max(1, min(name, 24, max(6, width // 4), width - round - 2 * gap - 2))
     answer = max(1, min(answer, 24, max(8, width // 5), width - name - round - 2 * gap))
     left = width - name - round - answer - 3 * gap
     if left < 12:
         name = max(name, min(whole, 24, name + left + gap))
-        return Columns(name, round, answer, gap=gap)
+        return Columns(name, round, answer, turns=not live, gap=gap)
     sure_wide = 4 if sure and left - 4 - gap >= 16 else 0
     left -= (4 + gap) if sure_wide else 0
     wide = sum(w + gap for _, w in _FIGURES)
-    figures = figures and left - wide >= 30
-    return Columns(name, round, answer, sure_wide, left - (wide if figures else 0), figures, gap)
+    figures = live and left - wide >= 30
+    return Columns(name, round, answer, sure_wide, left - (wide if figures else 0), figures, not live, gap)
 
 
 def row_line(row: Row, at: Columns) -> Line:
@@ -64,6 +66,8 @@ def row_line(row: Row, at: Columns) -> Line:
         (padded(where, at.round), ""),
         (padded(short(answer, at.answer), at.answer), "" if row.answer is not None else "dim"),
     ]
+    if at.turns:
+        cells[0], cells[1] = cells[1], cells[0]
     if at.sure:
         cells.append((padded(sure, at.sure, right=True), "dim"))
     if at.says:

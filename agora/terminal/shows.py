@@ -40,7 +40,7 @@ class Plain(Silent):
     def __init__(self, debate: Debate) -> None:
         self.names = [agent.name for agent in debate.agents]
         self.width = min(size()[0], 160)
-        self.at = laid_out(self.width - 2, max(columns(short(name, 400)) for name in self.names), 12, figures=False)
+        self.at = laid_out(self.width - 2, max(columns(short(name, 400)) for name in self.names), 12, live=False)
         self.waits = 0
 
     def see(self, event: Event) -> None:
