@@ -49,6 +49,8 @@ async def display(
     Raises:
         AgoraError: as `Debate.answer`; its sentence is shown, too.
     """
+    from agora.errors import sentence
+
     handle = _cell()
     options: dict[str, Any] = {"journal": journal, "run": run}
     if handle is None:
@@ -59,14 +61,16 @@ async def display(
         verdict = await _followed(debate, question, settings, options, now, told, handle)
     except anyio.get_cancelled_exc_class():
         again = "" if journal is None else f" What was answered is kept; run={now.run!r} goes on."
-        handle.show(standing_html(now, f"Interrupted.{again}"))
+        handle.show(standing_html(now, f"Interrupted.{again}"), f"Interrupted.{again}")
         raise
     except Exception as error:
-        from agora.calls import sentence
-
-        handle.show(standing_html(now, sentence(error)))
+        handle.show(standing_html(now, sentence(error)), sentence(error))
         raise
-    handle.show(verdict_html(verdict, told))
+    try:
+        picture = verdict_html(verdict, told)
+    except Exception as error:  # a verdict is paid for: it is given, whatever becomes of its picture
+        picture = standing_html(now, f"The verdict cannot be drawn: {sentence(error)}")
+    handle.show(picture, str(verdict))
     _just_shown(verdict)
     return verdict
 
@@ -130,15 +134,13 @@ class _Cell:
     """An output of a notebook's cell, shown again in the same place."""
 
     def __init__(self) -> None:
-        from IPython.display import HTML
         from IPython.display import display as shown
 
-        self._html = HTML
-        self._handle: Any = shown(HTML(""), display_id=True)  # type: ignore[no-untyped-call]
+        self._handle: Any = shown({"text/plain": ""}, raw=True, display_id=True)  # type: ignore[no-untyped-call]
 
-    def show(self, html: str) -> None:
-        """Put a picture in the place of the one before."""
-        self._handle.update(self._html(html))  # type: ignore[no-untyped-call]
+    def show(self, html: str, text: str = "a debate under way") -> None:
+        """Put a picture in the place of the one before; `text` is for who shows no HTML."""
+        self._handle.update({"text/html": html, "text/plain": text}, raw=True)
 
 
 def _cell() -> _Cell | None:

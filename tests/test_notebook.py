@@ -33,10 +33,10 @@ from agora.text.stop import rounds
 from agora import notebook
 shown = []
 put = notebook._Cell.show
-def show(self, html):
+def show(self, html, *text):
     import time
     shown.append((time.monotonic(), html))
-    put(self, html)
+    put(self, html, *text)
 notebook._Cell.show = show
 def group(latency=0.0, n=3):
     said = [[f"<i>first</i> Answer: {i}", "Answer: 1"] for i in range(n)]
@@ -246,6 +246,7 @@ def test_a_kernel_shows_it() -> None:
     checked(html)
     assert "The whole debate" in html
     assert "<script>q" not in html
+    assert outputs[0].data["text/plain"].startswith("Q: <script>q</script>\nVerdict: 1  (1 round of debate")
     assert set(outputs[1].data) == {"text/plain"}  # it stands there already
     assert outputs[1].data["text/plain"].startswith("<Verdict answer='1'")
     drawn, tasks, gap = figures[0].text.split()

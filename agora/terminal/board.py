@@ -10,6 +10,7 @@ from agora.terminal.words import Piece, clean, ending, money, short
 from agora.view.standing import UNDER_WAY, Row, Standing
 
 MANY = 40  # agents: of more, what they hold is counted
+_SAYS = 96  # columns of what is said: more are hard to follow
 _ANSWERS = 5  # that are named where they are counted
 _FIGURES = (("calls", 5), ("tokens", 7), ("time", 7))  # right-aligned, with their widths
 Line = list[Piece]
@@ -38,7 +39,7 @@ def laid_out(width: int, name: int, answer: int, *, sure: bool = True, live: boo
         name: of the longest name.
         answer: of the longest answer.
         sure: whether any agent says how sure it is.
-        live: whether it is drawn again: then with calls, tokens and time; else a line a turn, which begins with its round.
+        live: whether it is drawn again: then with calls, tokens and time; else a line a turn, with its round first.
     """
     gap = 2 if width >= 30 else 1
     round = 2 if width < 30 or not live else 4 if width < 60 else 5
@@ -53,7 +54,7 @@ def laid_out(width: int, name: int, answer: int, *, sure: bool = True, live: boo
     left -= (4 + gap) if sure_wide else 0
     wide = sum(w + gap for _, w in _FIGURES)
     figures = live and left - wide >= 30
-    return Columns(name, round, answer, sure_wide, left - (wide if figures else 0), figures, not live, gap)
+    return Columns(name, round, answer, sure_wide, min(_SAYS, left - (wide if figures else 0)), figures, not live, gap)
 
 
 def row_line(row: Row, at: Columns) -> Line:

@@ -66,7 +66,7 @@ def _percent(share: float | None) -> str:
     return "" if share is None else f' <small style="{_SOFT}">{share:.0%}</small>'
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table_html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Cells that are HTML already; the first of a row heads it."""
     top = "".join(f'<th scope="col" style="{_CELL};font-weight:500;{_SOFT}">{cell}</th>' for cell in head)
     body = "".join(
@@ -81,14 +81,16 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def _frame(parts: Sequence[str]) -> str:
+def frame_html(parts: Sequence[str]) -> str:
+    """Parts that are HTML already, in the colours of where they stand."""
     return (
         '<div style="font:14px/1.5 system-ui,sans-serif;max-width:60em;color:inherit;background:none;'
         f'font-variant-numeric:tabular-nums">{"".join(parts)}</div>'
     )
 
 
-def _line(text: str, soft: bool = False) -> str:
+def line_html(text: str, soft: bool = False) -> str:
+    """A line of what is HTML already."""
     return f'<div style="{_SOFT}">{text}</div>' if soft else f"<div>{text}</div>"
 
 
@@ -110,18 +112,18 @@ def verdict_html(v: Verdict, told: Sequence[tuple[float, Event]] = (), *, page: 
     answer = marks.of(v.answer) if v.answer is not None else "no answer"
     sure = f" · {v.confidence:.0%} of the vote" if v.confidence is not None else ""
     parts = [
-        _line(_plain(v.question, 600), soft=True),
+        line_html(_plain(v.question, 600), soft=True),
         f'<div style="font-size:1.5em;font-weight:600;margin:.2em 0">{answer}</div>',
-        _line(f"{_plain(v.reason, 600)}{sure}"),
+        line_html(f"{_plain(v.reason, 600)}{sure}"),
         *_rounds(v, marks),
         *_support(v, marks),
         *_said(v, marks),
-        *(_line(f"Note: {_plain(w, 400)}") for w in v.warnings[:_LINES]),
-        _line(f"{_took(v.usage)} · {v.usage.seconds:.1f} model seconds · run {_plain(v.run, 80)}", soft=True),
+        *(line_html(f"Note: {_plain(w, 400)}") for w in v.warnings[:_LINES]),
+        line_html(f"{_took(v.usage)} · {v.usage.seconds:.1f} model seconds · run {_plain(v.run, 80)}", soft=True),
     ]
     if page and v.rounds:
         parts.append(_page(v, told))
-    return _frame(parts)
+    return frame_html(parts)
 
 
 def _rounds(v: Verdict, marks: _Marks) -> list[str]:
@@ -145,8 +147,8 @@ def _rounds(v: Verdict, marks: _Marks) -> list[str]:
             row.append(f'<span title="{_tip(said)}">{cell}{mark}{_percent(sure)}</span>')
         rows.append(row)
     head = ["", *("first answers" if not r.index else f"round {r.index}" for r in shown)]
-    more = [_line(f"and {len(names) - _ROWS:,} other agents", soft=True)] if len(names) > _ROWS else []
-    return [_table(head, rows), *more] if rows else []
+    more = [line_html(f"and {len(names) - _ROWS:,} other agents", soft=True)] if len(names) > _ROWS else []
+    return [table_html(head, rows), *more] if rows else []
 
 
 def _support(v: Verdict, marks: _Marks) -> list[str]:
@@ -160,8 +162,8 @@ def _support(v: Verdict, marks: _Marks) -> list[str]:
         now = v.support.get(answer, 0.0)
         bar = marks.coloured(answer, "▬" * round(12 * max(now, 0.0) / most))
         rows.append([marks.of(answer), f"{v.initial_support.get(answer, 0.0):.3g}", f"{now:.3g} {bar}"])
-    more = [_line(f"and {len(answers) - _LINES:,} other answers", soft=True)] if len(answers) > _LINES else []
-    return [_table(["support", "before", "after"], rows), *more]
+    more = [line_html(f"and {len(answers) - _LINES:,} other answers", soft=True)] if len(answers) > _LINES else []
+    return [table_html(["support", "before", "after"], rows), *more]
 
 
 def _said(v: Verdict, marks: _Marks) -> list[str]:
@@ -170,19 +172,19 @@ def _said(v: Verdict, marks: _Marks) -> list[str]:
     for change in v.changes[:_LINES]:
         after = f" after reading {', '.join(_name(name) for name in change.read[:6])}" if change.read else ""
         parts.append(
-            _line(
+            line_html(
                 f"* {_name(change.agent)} changed {marks.of(change.before)} → {marks.of(change.after)} "
                 f"in round {change.round}{after}"
             )
         )
     if len(v.changes) > _LINES:
-        parts.append(_line(f"and {len(v.changes) - _LINES:,} other changes", soft=True))
+        parts.append(line_html(f"and {len(v.changes) - _LINES:,} other changes", soft=True))
     word = "Dissent" if v.answer is not None else "Undecided"
     for d in v.dissent[:_LINES]:
         said = marks.of(d.answer) if d.answer is not None else "nothing that could be read"
-        parts.append(_line(f'<span title="{_tip(d.text)}">{word}: {_name(d.agent)} says {said}</span>'))
+        parts.append(line_html(f'<span title="{_tip(d.text)}">{word}: {_name(d.agent)} says {said}</span>'))
     if len(v.dissent) > _LINES:
-        parts.append(_line(f"and {len(v.dissent) - _LINES:,} others", soft=True))
+        parts.append(line_html(f"and {len(v.dissent) - _LINES:,} others", soft=True))
     return parts
 
 
@@ -190,16 +192,30 @@ def _page(v: Verdict, told: Sequence[tuple[float, Event]]) -> str:
     """The page of the run in a frame of its own, which runs nothing but its own script and reaches nothing."""
     from agora.view.recorded import page_of
 
-    page = escape(page_of(v, told if told and isinstance(told[-1][1], Decided) else ()), quote=True)
     how = "<code>agora.view.save(verdict, &quot;run.html&quot;)</code> writes it as a file"
-    if len(page) > LARGEST:
-        where = "; where the run is in a journal, <code>agora view RUN</code> shows it"
-        return _line(f"The page of this run is too large for a notebook: {how}{where}.", soft=True)
+    page = page_of(v, told if told and isinstance(told[-1][1], Decided) else ())
+    where = "; where the run is in a journal, <code>agora view RUN</code> shows it"
+    return page_html(page, "The whole debate", how, where, scripts=True)
+
+
+def page_html(page: str, title: str, how: str, large: str = "", *, scripts: bool = False) -> str:
+    """A page to unfold, in a frame of its own; or, where it is too large to be kept in a notebook, where it is.
+
+    Args:
+        page: a whole HTML page.
+        title: what it is.
+        how: what writes it as a file, as HTML.
+        large: what else shows it, as HTML.
+        scripts: whether its scripts may run; never with access to the notebook.
+    """
+    inlaid = escape(page, quote=True)
+    if len(inlaid) > LARGEST:
+        return line_html(f"{title} is too large for a notebook: {how}{large}.", soft=True)
+    allowed = 'sandbox="allow-scripts"' if scripts else "sandbox"
     frame = "width:100%;height:42em;resize:vertical;border:1px solid #8886;color-scheme:light dark"
     return (
-        f'<details style="margin-top:.4em"><summary>The whole debate</summary><div style="{_SOFT}">{how}.</div>'
-        f'<iframe sandbox="allow-scripts" loading="lazy" title="The debate" style="{frame}" srcdoc="{page}"></iframe>'
-        "</details>"
+        f'<details style="margin-top:.4em"><summary>{title}</summary><div style="{_SOFT}">{how}.</div>'
+        f'<iframe {allowed} loading="lazy" title="{title}" style="{frame}" srcdoc="{inlaid}"></iframe></details>'
     )
 
 
@@ -217,19 +233,19 @@ def standing_html(now: Standing, over: str | None = None) -> str:
     marks = _Marks(now.answers)
     rows = list(now.rows.values())
     shown = rows if len(rows) <= _ROWS else sorted(rows, key=lambda row: row.state not in UNDER_WAY)[:_ROWS]
-    table = _table(["", "round", "answer", "says"], [_row(row, marks, over is not None) for row in shown])
+    table = table_html(["", "round", "answer", "says"], [_row(row, marks, over is not None) for row in shown])
     state = f"{now.rounds:,} round{'s' * (now.rounds != 1)} over" if now.rounds else "first answers"
     held = " · ".join(f"{marks.of(answer)} × {n:,}" for answer, n in votes[:6])
     more = f" · {len(votes) - 6:,} other answers" if len(votes) > 6 else ""
     here = f"{now.count(*UNDER_WAY):,} of {len(rows):,} agents speak"
-    parts = [_line(_plain(now.question, 600), soft=True), table]
+    parts = [line_html(_plain(now.question, 600), soft=True), table]
     if len(rows) > _ROWS:
-        parts.append(_line(f"and {len(rows) - _ROWS:,} other agents", soft=True))
-    parts.append(_line(" · ".join(filter(None, [state, here if over is None else "", held + more]))))
-    parts.append(_line(f"{_took(now.usage)} · run {_plain(now.run, 80)}", soft=True))
+        parts.append(line_html(f"and {len(rows) - _ROWS:,} other agents", soft=True))
+    parts.append(line_html(" · ".join(filter(None, [state, here if over is None else "", held + more]))))
+    parts.append(line_html(f"{_took(now.usage)} · run {_plain(now.run, 80)}", soft=True))
     if over is not None:
         parts.append(f'<div style="margin-top:.4em"><strong>{_plain(over, 1_000)}</strong></div>')
-    return _frame(parts)
+    return frame_html(parts)
 
 
 _DOES = {"speaks": "thinks", "writes": "writes", "retries": "waits", "absent": "absent"}
