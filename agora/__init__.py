@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from agora.journal import Journal
     from agora.model import Model, Settings, TokenModel
     from agora.models.scripted import ScriptedModel
+    from agora.notebook import display
     from agora.records import Answer, Message, Reply, Round, Turn, Usage, Verdict
     from agora.text.agent import Agent, View
     from agora.text.debate import Debate
@@ -34,6 +35,7 @@ _EXPORTS = {
     "Journal": "agora.journal",
     **dict.fromkeys(("Model", "Settings", "TokenModel"), "agora.model"),
     "ScriptedModel": "agora.models.scripted",
+    "display": "agora.notebook",
     **dict.fromkeys(("Answer", "Message", "Reply", "Round", "Turn", "Usage", "Verdict"), "agora.records"),
     **dict.fromkeys(("Agent", "View"), "agora.text.agent"),
     "Debate": "agora.text.debate",
@@ -42,7 +44,7 @@ _EXPORTS = {
     "StopRule": "agora.text.stop",
     "Topology": "agora.text.topology",
 }
-_MODULES = ("config", "errors")
+_MODULES = ("config", "errors", "view")
 
 __all__ = [
     "Agent",
@@ -81,6 +83,7 @@ __all__ = [
     "YesNo",
     "__version__",
     "ask",
+    "display",
     "limited",
 ]  # fmt: skip
 

@@ -282,10 +282,22 @@ class Verdict(Reply):
     warnings: tuple[str, ...] = ()
     run: str = ""
 
-    def _repr_html_(self) -> str:
-        from agora.display import verdict_html
+    def __repr__(self) -> str:
+        """One line; all of it is in the attributes."""
+        from agora.terminal.endings import verdict_line
 
-        return verdict_html(self)
+        return verdict_line(self)
+
+    def __str__(self) -> str:
+        """A few lines for a reader: verdict, changes, dissent, cost."""
+        from agora.terminal.endings import verdict_text
+
+        return verdict_text(self)
+
+    def _repr_html_(self) -> str | None:
+        from agora.notebook import verdict_repr
+
+        return verdict_repr(self)
 
 
 # ---- events: what a debate says while it goes on -----------------------------------------------------------------

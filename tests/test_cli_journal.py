@@ -85,6 +85,22 @@ def test_a_run_is_listed_shown_and_exported(agora: Shell) -> None:
     assert len((agora.folder / "out.jsonl").read_text().splitlines()) == len(lines)
 
 
+def test_only_some_of_a_run_is_shown(agora: Shell) -> None:
+    agora("run", agora.file())
+    text = agora("show", "last", "--round", "1", "--agent", "b")
+    assert "b -> 1  (read a)" in text
+    assert "Round 0" not in text
+    assert "a -> 1" not in text
+    assert "Verdict: 1" in text
+    shown = agora.json("show", "last", "--agent", "b")
+    assert [(t["agent"], t["round"]) for t in shown["turns"]] == [("b", 0), ("b", 1)]
+    assert [call["path"] for call in shown["calls"]] == ["b/0/answer", "b/1/revise"]
+    both = agora.json("show", "last", "--round", "0", "--round", "1", "--agent", "b", "--agent", "a")
+    assert len(both["turns"]) == len(both["calls"]) == 4
+    assert "no round 2: its last round is 1" in agora("show", "last", "--round", "2", status=2)
+    assert "nobody called 'bb' spoke in this run. Did you mean 'b'?" in agora("show", "last", "--agent", "bb", status=2)
+
+
 def test_filters_and_sorting(agora: Shell) -> None:
     agora("run", agora.file(), "-q", "about Ökonomie?")
     agora("run", agora.file(), "-q", "about cats?", "--set", "moderator.stop=rounds(0)")

@@ -13,8 +13,7 @@ from xml.etree import ElementTree
 import pytest
 
 from agora import Agent, Debate, Moderator, ScriptedModel
-from agora.display import topology_svg
-from agora.drawing import _bounds, _Picture, _width, png, topology_html, topology_text
+from agora.drawing import _bounds, _Picture, _width, png, topology_html, topology_svg, topology_text
 from agora.errors import MissingError
 from agora.text.stop import rounds
 from agora.text.topology import BUILDERS, Topology, build

@@ -11,7 +11,7 @@ import agora
 
 ORDER = [
     "errors", "records", "model", "answers", "sandbox", "prompts", "journal", "store", "budget", "calls", "models",
-    "api", "logit", "weight", "text", "layout", "lettering", "drawing", "view", "display", "config",
+    "api", "logit", "weight", "text", "layout", "lettering", "drawing", "view", "terminal", "notebook", "config",
     "evaluate", "simulate", "tune", "serve", "cli",
 ]  # fmt: skip
 ROOT = Path(agora.__file__).parent

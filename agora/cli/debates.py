@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,14 +13,12 @@ import click
 from agora.cli import views
 from agora.cli.merge import bytes_done
 from agora.cli.options import JSON, SET, STORE, journal_of, question_of
+from agora.terminal import shows
 
 if TYPE_CHECKING:
     from agora.journal import Journal
-    from agora.model import Model
-    from agora.records import Event, Verdict
+    from agora.records import Verdict
     from agora.text.debate import Debate
-
-_SOON = 0.5  # seconds
 
 
 @click.command()
@@ -251,42 +247,8 @@ async def _follow(debate: Debate, question: str, as_json: bool, journal: Journal
 
 
 async def _watch(debate: Debate, question: str, as_json: bool, journal: Journal | None, id: str) -> Verdict:
-    live = not as_json and sys.stdout.isatty() and not any(_people(debate.members))
-    show = views.Silent() if as_json else views.Live(debate) if live else views.Plain(debate)
-    async with debate.watch(question, journal=journal, run=id, stream=live) as events:
-        with show:
-            async for event in _written(events, journal):
-                show.see(event)
-    assert events.verdict is not None
-    return events.verdict
-
-
-async def _written(events: AsyncIterator[Event], journal: Journal | None) -> AsyncIterator[Event]:
-    """Events as they come. Meanwhile what the journal has noted is written soon, so that whoever looks from elsewhere
-    sees who is speaking."""
-    import anyio
-
-    written = anyio.current_time()
-    while True:
-        event = None
-        with anyio.move_on_after(_SOON):
-            try:
-                event = await anext(events)
-            except StopAsyncIteration:
-                return
-        if journal is not None and anyio.current_time() - written >= _SOON:
-            await journal.flush()
-            written = anyio.current_time()
-        if event is not None:
-            yield event
-
-
-def _people(models: tuple[Model, ...]) -> Iterator[Model]:
-    """Models that are people, who need the terminal for themselves."""
-    for model in models:
-        if getattr(model, "prompts", None) == "human":
-            yield model
-        yield from _people(tuple(getattr(model, "members", ())))
+    show = shows.Silent() if as_json else shows.shown(debate)
+    return await shows.watched(debate, question, show, journal=journal, run=id)
 
 
 def _how_to_resume(journal: Journal | None, id: str, store: str | None) -> str:

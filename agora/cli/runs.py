@@ -79,40 +79,72 @@ def runs(
 
 @click.command()
 @click.argument("run")
+@click.option("--round", "rounds", type=click.IntRange(0), multiple=True, metavar="N", help="Only what was said in it.")
+@click.option("--agent", "agents", multiple=True, metavar="NAME", help="Only what it said. Both can be repeated.")
 @click.option("--html", metavar="FILE", help="Write it as a page that needs no server and no network; '-' prints it.")
 @STORE
 @JSON
-def show(run: str, html: str | None, store: str | None, as_json: bool) -> None:
+def show(
+    run: str, rounds: tuple[int, ...], agents: tuple[str, ...], html: str | None, store: str | None, as_json: bool
+) -> None:
     """Show RUN (an id, the beginning of one, or 'last'): who said what, the verdict, what it took."""
     import anyio
 
     if html is not None:
-        if as_json:
-            raise click.UsageError("--html and --json are two forms of one run: give one of them.")
+        if as_json or rounds or agents:
+            raise click.UsageError("--html writes the whole run as a page: leave --json, --round and --agent out.")
         _as_page(store, run, html)
         return
     info, calls, events = anyio.run(_everything, store, run)
     turns = turns_of(calls, events)
+    if rounds or agents:
+        turns, calls = _only(turns, calls, rounds, agents)
     verdict = next((e["data"] for e in reversed(events) if e["kind"] == "decided" and e["path"] == ""), None)
     if as_json:
         data = {"run": info_json(info), "turns": turns, "verdict": verdict, "calls": calls}
         print(json.dumps(data))
         return
-    click.echo(f"run {info.id}: {_state(info)}, {time.strftime('%d %b %Y %H:%M', time.localtime(info.created))}")
-    click.echo(f"Q: {views.clean(info.question) if info.question is not None else '(not kept)'}")
+    views.lines(f"run {info.id}: {_state(info)}, {time.strftime('%d %b %Y %H:%M', time.localtime(info.created))}")
+    views.lines(info.question if info.question is not None else "(not kept)", "Q: ", "   ")
     views.transcript(turns)
     if verdict is not None and "answer" in verdict:
-        views.summary(verdict, info.usage)
+        views.summary(verdict, info.usage, whole=True)
     else:
         click.echo("")
         if info.reason:
-            click.echo(f"  ended: {views.short(info.reason, 400)}")
-        click.echo(f"  {views.usage_line(info.usage)}")
+            views.lines(f"ended: {info.reason}", "  ", "    ")
+        views.lines(views.usage_line(info.usage), "  ", "    ")
         if info.status != "done" and info.content and not info.alive:
-            click.echo(f"  go on with: agora run --resume {info.id}")
+            views.lines(f"go on with: agora run --resume {info.id}", "  ", "    ")
     more = info.attempts - info.usage.calls
     if more or info.failed:
-        click.echo(f"  {info.attempts} requests were sent; {info.failed} calls failed in the end")
+        views.lines(f"{info.attempts} requests were sent; {info.failed} calls failed in the end", "  ", "    ")
+
+
+def _only(
+    turns: list[dict[str, Any]], calls: list[dict[str, Any]], rounds: Sequence[int], agents: Sequence[str]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The turns of some rounds and agents, and the calls made for them.
+
+    Raises:
+        InputError: if the run has no such round or agent.
+    """
+    from agora.errors import InputError
+    from agora.journal import plain
+    from agora.text.attributes import near
+
+    names = dict.fromkeys(turn["agent"] for turn in turns)
+    for name in agents:
+        if name not in names:
+            raise InputError(f"--agent: nobody called '{name[:60]}' spoke in this run.", hint=near(name, [*names][:40]))
+    last = max((turn["round"] for turn in turns), default=-1)
+    for index in rounds:
+        if index > last:
+            there = f"its last round is {last}" if last >= 0 else "nobody has spoken in it"
+            raise InputError(f"--round: this run has no round {index}: {there}.")
+    turns = [t for t in turns if (not agents or t["agent"] in agents) and (not rounds or t["round"] in rounds)]
+    below = tuple(f"{plain(turn['agent'])}/{turn['round']}/" for turn in turns)
+    return turns, [call for call in calls if call["path"].startswith(below)] if below else []
 
 
 @click.command()

@@ -273,15 +273,21 @@ class Results:
         return f"Results({self.data}, {self.planned} items, right in %: {', '.join(told)})"
 
     def _repr_html_(self) -> str:
-        """The report, in a frame of its own: its style is not the notebook's."""
-        from html import escape
-
+        """Who did how well; below, the report to unfold, in a frame of its own: its style is not the notebook's."""
         from agora.evaluate.measures.analysis import analyse
         from agora.evaluate.report.page import report
+        from agora.evaluate.report.table import contestants
+        from agora.lettering import escaped
+        from agora.view.stills import frame_html, line_html, page_html, table_html
 
-        page = escape(report(self, analyse(self)), quote=True)
-        frame = "width:100%;height:40em;border:1px solid #8888"
-        return f'<iframe sandbox title="Evaluation" style="{frame}" srcdoc="{page}"></iframe>'
+        analysis = analyse(self)
+        grid = contestants(analysis.summaries)
+        n = max((one.n for one in analysis.summaries), default=0)
+        about = line_html(f"{n:,} items of {escaped(self.data)}, scored by {escaped(self.scorer)}", soft=True)
+        rows = [[escaped(cell).replace("  ", "&nbsp;&nbsp;") for cell in row] for row in grid.rows]
+        how = "<code>agora.evaluate.publish(results, analyse(results), &quot;report&quot;)</code> writes it and its figures"
+        page = page_html(report(self, analysis), "The report", how)
+        return frame_html([about, table_html([escaped(cell) for cell in grid.head], rows), page])
 
     def to_frame(self, what: Literal["rows", "said"] = "rows") -> pd.DataFrame:
         """As a pandas frame.

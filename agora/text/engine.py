@@ -134,6 +134,7 @@ class Run:
         self._tell(Started(self.id, self.question, graph.agents, edges, replayed))
         self._check_prices()
         self._board.open(0)
+        failure: BaseException | None = None
         with scope(**{name: getattr(self._scope, name) for name in Scope.__slots__}):
             try:
                 async with anyio.create_task_group() as group:
@@ -143,7 +144,9 @@ class Run:
                 if debate.protocol.closing and self.cut is None:
                     await self._close()
             except BaseExceptionGroup as errors:
-                raise calls.first(errors) from None
+                failure = calls.first(errors)
+            if failure is not None:
+                raise failure  # out here, as notebooks show no error that has a group in its context
             verdict = await self._verdict()
         self._tell(Decided(verdict))
         return verdict

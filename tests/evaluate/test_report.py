@@ -256,3 +256,17 @@ def test_ticks_are_few_and_inside(low: float, reach: float) -> None:
     found = ticks(low, low + reach)
     assert 1 <= len(found) <= 6
     assert all(low - 1e-6 * (abs(low) + reach) <= tick <= low + reach * 1.000001 + 1e-6 * abs(low) for tick in found)
+
+
+def test_notebooks_get_the_figures_and_the_report() -> None:
+    html = MADE._repr_html_()
+    page = Page(html)
+    static = re.sub(r"<iframe.*?</iframe>", "", html)
+    for name in (MADE.data, *(contestant.name for contestant in MADE.debates)):
+        assert name in static
+    assert "%" in static
+    assert {"table", "details", "iframe"} <= page.tags
+    assert 'sandbox loading="lazy"' in html  # no script runs there
+    evil = dataclasses.replace(MADE, data=EVIL, scorer=EVIL)
+    Page(evil._repr_html_())
+    assert "<script" not in evil._repr_html_()
