@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 STATIC = Path(__file__).with_name("static")
 # a page that is served: nothing but our own script and style, and no way for a text to become either
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
-    "form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; frame-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
 _HEAD = (
     '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -34,7 +34,7 @@ _HEAD = (
 
 @lru_cache(maxsize=8)
 def asset(name: str) -> bytes:
-    """A file that belongs to the page: 'app.js' or 'app.css'."""
+    """A file that belongs to the page: 'app.js', 'app.css' or 'icon.svg'."""
     return (STATIC / name).read_bytes()
 
 
@@ -47,7 +47,8 @@ def version(name: str) -> str:
 def served() -> str:
     """The page as a server gives it: it asks for the rest."""
     return (
-        f'{_HEAD}<title>agora</title><link rel="stylesheet" href="/static/app.css?{version("app.css")}">'
+        f'{_HEAD}<title>agora</title><link rel="icon" href="/static/icon.svg">'
+        f'<link rel="stylesheet" href="/static/app.css?{version("app.css")}">'
         f'<script src="/static/app.js?{version("app.js")}" defer></script></head>'
         '<body><div id="app"></div><noscript>This page needs JavaScript; `agora show RUN` does not.</noscript>'
         "</body></html>\n"

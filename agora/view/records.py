@@ -72,6 +72,7 @@ async def tell(journal: Journal, run: str, since: Cursor = Cursor()) -> tuple[li
     here = here or journal.under_way(run)  # asked twice: it may begin or end in between
     events = await journal.events(run, after=since.event)
     calls = await journal.calls(run, after=since.call, requests=False)
+
     def made() -> list[Record]:
         records = [run_record(info, here)]
         # a call is durable before its turn is told: calls are read after events, and come before them

@@ -82,7 +82,7 @@ class Evaluations:
 
     def _report(self, file: Path) -> str:
         from agora.evaluate import analyse, load_results
-        from agora.evaluate.report import report
+        from agora.evaluate.report.page import report
 
         try:
             key = file, _stamp(file)

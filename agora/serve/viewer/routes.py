@@ -39,7 +39,7 @@ _PAGE = {"content-security-policy": page.POLICY, "cache-control": "no-cache"}
 # a report is a page without a script, whatever an evaluation's names say
 _REPORT = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'; sandbox",
+    "frame-ancestors 'self'; sandbox",
     "cache-control": "no-store",
 }
 _F = TypeVar("_F", bound=Wire)
@@ -169,8 +169,9 @@ class Pages:
         return HTMLResponse(page.served())
 
     async def static(self, request: Request) -> Response:
-        """Its script and its style."""
-        kinds = {"app.js": "text/javascript; charset=utf-8", "app.css": "text/css; charset=utf-8"}
+        """Its script, its style, its icon."""
+        kinds = {"app.js": "text/javascript; charset=utf-8", "app.css": "text/css; charset=utf-8",
+                 "icon.svg": "image/svg+xml"}  # fmt: skip
         name = segment(request, "name")
         if name not in kinds:
             raise nothing("there is nothing of that name.")

@@ -1,6 +1,6 @@
-// Builds the page into ../static: one script, one style sheet. With --test: the tests, for node, into .test.
+// Builds the page into ../static: one script, one style sheet, an icon. With --test: the tests, for node, into .test.
 import { build } from "esbuild";
-import { readdirSync } from "node:fs";
+import { copyFileSync, readdirSync } from "node:fs";
 
 const common = { bundle: true, target: "es2022", jsx: "automatic", jsxImportSource: "preact", logLevel: "warning" };
 if (process.argv.includes("--test")) {
@@ -23,4 +23,5 @@ if (process.argv.includes("--test")) {
     charset: "utf8",
     legalComments: "eof",
   });
+  copyFileSync("src/icon.svg", "../static/icon.svg");
 }
