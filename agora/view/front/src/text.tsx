@@ -1,5 +1,6 @@
 // Text that a model, or anyone else, wrote: shown as it is, never as anything but text.
 
+import type { ComponentChildren } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { cutAt, type Piece, piecesOf, plainly } from "./odd";
 import "./text.css";
@@ -15,6 +16,9 @@ const pieceOf = (piece: Piece, i: number) =>
   typeof piece === "string" ? piece : (
     <span key={i} class="odd" title={piece.name}>{piece.label}{piece.times > 1 ? `×${piece.times}` : ""}</span>
   );
+
+// What is said to those who listen, where the eye has it from its place.
+export const Hidden = ({ children }: { children: ComponentChildren }) => <span class="sr">{children}</span>;
 
 // A name or an answer within a line; what is longer than `most` is cut, and whole in its title.
 export function Short({ text, most = 80 }: { text: string; most?: number }) {
