@@ -3,9 +3,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Key } from "../src/records";
-import { keyOf, Story } from "../src/run/story";
+import { keyOf, Story, verdictOf } from "../src/run/story";
 import { bar, leading, list, votersOf, votesOf, words } from "../src/run/votes";
-import { run, teller } from "./told";
+import { call, run, teller } from "./told";
 
 const all = (round: number, ...names: string[]): Key[] => names.map((name) => [name, round, "answer"]);
 
@@ -57,7 +57,7 @@ test("a round in which somebody speaks is a column before anybody has spoken", (
   const tell = teller(), story = new Story().add([run({ status: "running" }), tell.started(["a"]), tell.speaking("a", 0)]);
   const votes = votesOf(story.main!);
   assert.deepEqual(votes.columns.map(({ round }) => round), [0]);
-  assert.equal(words(votes.columns[0]!), "nobody has answered");
+  assert.equal(words(votes.columns[0]!), "no answers");
 });
 
 test("many answers: the heaviest on their own, the rest together, and nothing is lost", () => {
@@ -87,4 +87,21 @@ test("a bar is full when all who vote have voted", () => {
   assert.equal(votersOf(votesOf(story.main!), story.main!), 3);
   story.add([tell.decided("1", { 1: 1 })]);
   assert.equal(votersOf(votesOf(story.main!), story.main!), 2);
+});
+
+test("a run that does not keep its content has turns, and no votes or verdict to show", () => {
+  const tell = teller(), bare = { answer: undefined, text: undefined }, decided = tell.decided("1");
+  decided.data = { rounds: 1, absent: [] } as never;
+  const failed = call(1, "bob/0/answer", { error: { kind: "ServerError", message: "" }, text: null });
+  const round = tell.round(0);
+  round.data = { round: 0 } as never;
+  const story = new Story().add([
+    run({ content: false, question: null }), tell.started(["ann", "bob"]), tell.spoke("ann", 0, undefined, [], bare as never), failed,
+    tell.spoke("bob", 0, undefined, [], bare as never), round, decided,
+  ]);
+  const votes = votesOf(story.main!);
+  assert.equal(verdictOf(story.main!), null);
+  assert.deepEqual(story.main!.turns.map((turn) => turn.error), [null, "ServerError"]);
+  assert.deepEqual(votes.columns.map(({ stop, absent }) => [stop, absent]), [[null, 1]]);
+  assert.equal(votes.marks.size, 0);
 });

@@ -45,7 +45,7 @@ export function useNodes(
     if (before?.of === of) return before.node;
     const said =
       answer ??
-      (standing?.turn?.why === "unparsed" ? "no answer could be read" : standing?.turn ? "no answer" : "has not answered");
+      (standing?.turn?.why === "unparsed" ? "no answer could be read" : standing?.turn ? "no answer" : "no answer yet");
     const kind = mark !== undefined ? `a${mark.index % 8}` : "none";
     const { r } = picture;
     const node = (

@@ -5,7 +5,7 @@ import type { RunRecord } from "../records";
 import { ask } from "../source";
 import { Plain, Short } from "../text";
 import { Chip } from "./chip";
-import type { Debate } from "./story";
+import { verdictOf, type Debate } from "./story";
 import { list, words, type Votes } from "./votes";
 
 export function duration(seconds: number): string {
@@ -128,7 +128,9 @@ function Elapsed({ since }: { since: number }) {
 
 // The verdict, first and large; while there is none, how the votes stand.
 export function Decision({ debate, votes, going }: { debate: Debate; votes: Votes; going: boolean }) {
-  const { verdict } = debate;
+  const verdict = verdictOf(debate);
+  if (verdict === null && debate.verdict !== null)
+    return <p class="verdict open soft">It came to a verdict, which is not kept.</p>;
   if (verdict === null) {
     const last = votes.columns.findLast((column) => column.votes.size > 0 || column.none > 0 || column.absent > 0);
     if (last === undefined) return null;

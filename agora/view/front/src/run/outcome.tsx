@@ -57,10 +57,7 @@ function Ending({ story, debate, marks }: { story: Story; debate: Debate; marks:
     );
   return (
     <>
-      <p class="ending">
-        {verdict.answer === null ? <b>It abstains: there is no answer. </b> : <><b>Verdict </b><Chip answer={verdict.answer} marks={marks} most={300} /> </>}
-        {verdict.confidence !== null && verdict.answer !== null ? <span class="soft">{percent(verdict.confidence)} of the vote</span> : null}
-      </p>
+      {verdict.answer === null ? <p class="ending"><b>It abstains: there is no answer.</b></p> : null}
       <p class="why"><span class="soft">Why it ended: </span><Short text={verdict.reason} most={1_000} /></p>
       <p class="soft">
         {verdict.rounds === 0 ? null

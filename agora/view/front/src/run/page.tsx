@@ -18,7 +18,7 @@ import { useReading } from "./reading";
 import { Replay } from "./replay";
 import { Rounds } from "./rounds";
 import { useSettled } from "./settled";
-import { keyOf, type Debate, type Story } from "./story";
+import { keyOf, verdictOf, type Debate, type Story } from "./story";
 import { votersOf, votesOf, words, type Votes } from "./votes";
 import { Within, within } from "./within";
 import "./page.css";
@@ -216,8 +216,9 @@ function Announcer({ debate, votes }: { debate: Debate; votes: Votes }) {
     const timer = setTimeout(() => {
       const over = debate.rounds.at(-1),
         column = votes.columns.find(({ round }) => round === over?.index);
-      if (debate.verdict !== null)
-        setSaid(`Verdict: ${debate.verdict.answer?.slice(0, 200) ?? "no answer"}. ${debate.verdict.reason.slice(0, 200)}`);
+      const verdict = verdictOf(debate);
+      if (verdict !== null) setSaid(`Verdict: ${verdict.answer?.slice(0, 200) ?? "no answer"}. ${verdict.reason.slice(0, 200)}`);
+      else if (debate.verdict !== null) setSaid("It came to a verdict, which is not kept.");
       else if (over !== undefined && column !== undefined) setSaid(`Round ${over.index} is over: ${words(column)}.`);
     }, 700);
     return () => clearTimeout(timer);

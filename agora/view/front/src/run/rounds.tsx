@@ -3,6 +3,7 @@
 import { useMemo, useState } from "preact/hooks";
 import { Grid, type GridProps } from "./grid";
 import { Shares } from "./shares";
+import { verdictOf } from "./story";
 import "./rounds.css";
 
 export function Rounds(props: GridProps) {
@@ -34,7 +35,7 @@ export function Rounds(props: GridProps) {
           </label>
         )}
       </div>
-      <Shares votes={votes} voters={props.voters} verdict={debate.verdict} />
+      <Shares votes={votes} voters={props.voters} verdict={verdictOf(debate)} />
       {votes.columns.length === 0 ? (
         <p class="empty">Nobody has spoken yet.</p>
       ) : (

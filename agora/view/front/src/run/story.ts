@@ -51,6 +51,10 @@ const fresh = (debate: Debate): Debate => ({
   speaking: new Map([...debate.speaking].map(([key, speaking]) => [key, { ...speaking }])),
 });
 
+// What was decided; null also where a run does not keep its content, and only its figures are told.
+export const verdictOf = ({ verdict }: Debate): VerdictData | null =>
+  (verdict as Partial<VerdictData> | null)?.support === undefined ? null : verdict;
+
 // All that has been told of a run. `add` takes more of it; `snapshot` is for who shows it; `until` tells the story up to
 // one of its events again.
 export class Story {
@@ -198,12 +202,12 @@ export class Story {
       }
       case "retrying":
         for (const speaking of debate.speaking.values())
-          if (speaking.agent === event.data.agent) speaking.waits = `waits ${event.data.wait.toFixed(1)} s: ${event.data.error}`;
+          if (speaking.agent === event.data.agent) speaking.waits = `waits ${event.data.wait.toFixed(1)} s: ${event.data.error ?? "why is not kept"}`;
         break;
       case "spoke": this.spoke(debate, event.at, event.data); break;
       case "round":
         if (!debate.rounds.some((round) => round.index === event.data.round))
-          debate.rounds.push({ index: event.data.round, stop: event.data.stop });
+          debate.rounds.push({ index: event.data.round, stop: event.data.stop ?? null });
         break;
       case "decided":
         debate.verdict = event.data;
@@ -217,14 +221,14 @@ export class Story {
     const began = debate.speaking.get(key)?.since ?? null;
     debate.speaking.delete(key);
     const call = this.byPath.get(placeOf(debate.path, said.agent, said.round, said.phase)) ?? null;
-    const told = said.text !== undefined;
+    const told = said.text !== undefined, failed = call?.error; // all there is of it where content is not kept
     const before = debate.byKey.get(key);
     let reads: string[] | undefined; // a thousand agents that read each other: only of turns that are looked at
     const turn: Turn = {
       key, n: before?.n ?? debate.turns.length, agent: said.agent, round: said.round, phase: said.phase,
       answer: said.answer ?? null, why: said.why_none ?? null, answers: said.answer !== undefined,
       confidence: said.confidence ?? null, get reads() { return (reads ??= said.reads.map((k) => keyOf(...k))); },
-      text: said.text ?? call?.text ?? null, chars: said.chars ?? call?.chars ?? 0, error: said.error ?? null,
+      text: said.text ?? call?.text ?? null, chars: said.chars ?? call?.chars ?? 0, error: said.error ?? (failed ? failed.message || failed.kind : null),
       kept: told && call === null && began === null, began, at, call,
     };
     debate.byKey.set(key, turn);

@@ -1,7 +1,7 @@
 // How answers stand: rounds as columns, what each agent said in them, who changed after reading whom, shares of votes.
 
 import { marksOf } from "./marks";
-import type { Debate, Turn } from "./story";
+import { verdictOf, type Debate, type Turn } from "./story";
 
 export type Marks = ReturnType<typeof marksOf>;
 export interface Change {
@@ -87,8 +87,8 @@ export function votesOf(debate: Debate, marks?: Marks): Votes {
   }
   marks ??= marksOf([
     ...debate.turns.map((turn) => turn.answer),
-    ...Object.keys(debate.verdict?.support ?? {}),
-    debate.verdict?.answer ?? null,
+    ...Object.keys(verdictOf(debate)?.support ?? {}),
+    verdictOf(debate)?.answer ?? null,
   ]);
   return { columns, said, finals, changes, now, marks, entries };
 }
@@ -148,7 +148,7 @@ export function words(column: Column, most = 4): string {
   if (rest > 0) parts.push(`${rest} for others`);
   if (column.none > 0) parts.push(`${column.none} without an answer`);
   if (column.absent > 0) parts.push(`${column.absent} absent`);
-  return parts.join(", ") || "nobody has answered";
+  return parts.join(", ") || "no answers";
 }
 
 // How many vote in a round: of a debate that is over the most who did, of one that goes on perhaps all.
