@@ -20,6 +20,16 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--enable-precise-memory-info",
 )  # fmt: skip
 
+DUO = """
+name: duo
+models:
+  ann: {scripted: {'Agent|agent|Peer': 'I see. Answer: 42', '.': 'I think so. Answer: 41'}, name: ann, latency: 0.3}
+  bob: {scripted: 'I am sure. Answer: 42', name: bob, latency: 0.5}
+agents: {ann: ann, bob: bob}
+answer: number
+moderator: {stop: unanimous | rounds(3)}
+"""
+
 
 def missing() -> str:
     """What there is no browser test without; '' where all is there."""

@@ -24,7 +24,8 @@ STATIC = Path(__file__).with_name("static")
 # a page that is served: nothing but our own script and style, and no way for a text to become either
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; frame-src 'self'; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
+    "trusted-types 'none'"
 )
 _HEAD = (
     '<!doctype html><html lang="en"><head><meta charset="utf-8">'

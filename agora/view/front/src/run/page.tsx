@@ -188,7 +188,7 @@ function Told({ story, whole, newest, at, setAt, opened, open, following, again,
       </div>
       {turn !== undefined && (
         <Panel wide={wide} onClose={onClose}>
-          <Reader source={source} story={story} debate={newest} turn={turn} onOpen={onOpen} onClose={onClose} />
+          <Reader source={source} story={story} debate={newest} turn={turn} onOpen={onOpen} onClose={onClose} onDebate={onInner} />
         </Panel>
       )}
     </div>
