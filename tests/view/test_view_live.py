@@ -26,7 +26,7 @@ from agora.model import Settings
 from agora.models.scripted import ScriptedModel
 from agora.records import Message, Reply, Usage
 from agora.serve.catalog import Served
-from agora.serve.viewer import live
+from agora.serve.viewer import live, streaming
 from agora.text.stop import rounds
 from agora.view.records import Cursor, news
 
@@ -370,7 +370,7 @@ def test_news() -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(live, "QUIET", 0.2)
+    monkeypatch.setattr(streaming, "QUIET", 0.2)
     return
 
 
