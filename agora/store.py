@@ -97,6 +97,8 @@ def _second(connection: sa.Connection) -> None:
 MIGRATIONS: list[Callable[[sa.Connection], None]] = [_first, _second]
 _READABLE = 1  # schema from which on a store can be read as it is: what came after makes it faster
 
+_PAGE = 512  # bytes of the smallest page of SQLite, and so of the smallest database
+
 # ---- opening ----------------------------------------------------------------------------------------------------
 
 
@@ -216,17 +218,18 @@ def connect(url: str, timeout: float) -> sa.Engine:
 
 
 def _claim(path: Path, url: str) -> None:
-    """Make the folder of a file, and refuse a file of something else: SQLite takes short ones for empty, and writes.
+    """Make the folder of a file, and refuse a file that is too short for a database: SQLite takes it for empty, and
+    writes. Any other that is none SQLite refuses by itself.
+
+    The file is not opened: closing it would take away the locks that other connections of this process hold on it, and
+    another process that is done with it would take the log of what they write from under them.
 
     Raises:
         StoreError: if it would.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_file():
-        with path.open("rb") as file:
-            head = file.read(16)
-        if head and head != b"SQLite format 3\0":
-            raise StoreError(f"{shown(url)} is not a database.", hint="Choose another file with --store.")
+    if path.is_file() and 0 < path.stat().st_size < _PAGE:
+        raise StoreError(f"{shown(url)} is not a database.", hint="Choose another file with --store.")
 
 
 def _version(connection: sa.Connection, url: str) -> int:

@@ -716,7 +716,16 @@ def test_a_locked_store(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"SQLite format 3\x00" + os.urandom(5000), b"\x00\xff" * 3000, b"some text\n" * 99, b"x"]
+    "content",
+    [
+        b"SQLite format 3\x00" + os.urandom(5000),
+        b"\x00\xff" * 3000,
+        b"some text\n" * 99,
+        b"x",
+        b"x" * 511,
+        b"x" * 512,
+        b"x" * 600,
+    ],
 )
 def test_a_file_that_is_no_database(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.sqlite"
@@ -785,6 +794,38 @@ def test_the_password_of_a_store_is_not_told() -> None:
 def test_a_journal_that_is_not_open() -> None:
     with pytest.raises(StoreError, match="not open"):
         anyio.run(Journal("sqlite://").runs)
+
+
+def test_a_process_that_is_done_with_a_store_takes_nothing_from_one_that_has_it_open_twice(tmp_path: Path) -> None:
+    """SQLite's locks are of the process: whoever opens and closes the file past it drops them."""
+    path = tmp_path / "a.sqlite"
+    other = f"""
+import anyio
+from agora.journal import Journal
+async def go():
+    async with Journal({str(path)!r}) as journal:
+        print(*[run.id for run in await journal.runs()])
+anyio.run(go)
+"""
+
+    async def written(journal: Journal, run: str) -> None:
+        recorder = await journal.begin(run, question="q?", name="n", seed=0)
+        await recorder.end("done")
+
+    def seen() -> list[str]:
+        done = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True, check=True)
+        return sorted(done.stdout.split())
+
+    async def go() -> None:
+        async with Journal(path) as one, Journal(path) as two:
+            await written(one, "a")
+            assert seen() == ["a"]
+            await written(one, "b")
+            await written(two, "c")
+            assert seen() == ["a", "b", "c"]
+        assert seen() == ["a", "b", "c"]
+
+    anyio.run(go)
 
 
 # ---- migration --------------------------------------------------------------------------------------------------

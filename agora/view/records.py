@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -114,10 +116,10 @@ def call_record(call: Mapping[str, Any]) -> Record:
              "output_tokens", "cached_tokens", "reasoning_tokens", "usd")  # fmt: skip
     return {
         "type": "call",
-        **{name: call[name] for name in names},
+        **{name: clipped(call[name]) for name in names},
         "text": None if text is None else text[:CLIP],
         "chars": len(text or ""),
-        **{name: reply.get(name) for name in ("confidence", "logprob", "finish", "route")},
+        **{name: clipped(reply.get(name)) for name in ("confidence", "logprob", "finish", "route")},
         "warnings": clipped(reply.get("warnings", [])),
         "heat": bool(reply.get("tokens")),
     }
@@ -125,7 +127,7 @@ def call_record(call: Mapping[str, Any]) -> Record:
 
 def full_call(call: Mapping[str, Any]) -> Record:
     """The whole of a call: what was asked, and all that was answered."""
-    return {name: call[name] for name in ("id", "path", "model", "request", "reply", "error")}
+    return {name: clipped(call[name], sys.maxsize) for name in ("id", "path", "model", "request", "reply", "error")}
 
 
 def event_records(event: Mapping[str, Any]) -> Iterator[Record]:
@@ -156,7 +158,9 @@ def layout(path: str, agents: Sequence[str], edges: Sequence[Sequence[str]]) -> 
 
 
 def clipped(data: Any, most: int = CLIP) -> Any:
-    """Plain data whose texts are no longer than so many characters."""
+    """Plain data whose texts are no longer than so many characters, and whose numbers are some: JSON has no other."""
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
     if isinstance(data, str):
         return data if len(data) <= most else f"{data[: most - 1]}…"
     if isinstance(data, Mapping):

@@ -20,18 +20,7 @@ from agora.models.scripted import ScriptedModel
 from agora.view import page
 
 HOSTILE = "<script>alert(1)</script> ]]> \u202e javascript:alert(1)"
-IDS = [
-    "plain",
-    "plain/live",
-    "plain-2",
-    "a/../b",
-    "..",
-    ".",
-    "a:b/c.d",
-    "x/calls/1",
-    "%2e%2e"[:0] or "dots...",
-    "ünï/ü",
-]
+IDS = ["plain", "plain/live", "plain-2", "a/../b", "a:b/c.d", "x/calls/1", "dots...", "ünï/ü"]
 
 
 def make(store: Path, run: str, question: str = "six times seven?", answer: str = "42", **options: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -10,19 +11,15 @@ from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
-from agora.errors import AgoraError
+from agora.calls import sentence
 from agora.journal import Journal
 from agora.serve.asked import dumped
-from agora.serve.gate import Gate
-from agora.serve.replying import Gone, while_there
-from agora.view.records import Cursor, Record, news, tell
+from agora.view.records import Cursor, Record, tell
 
+LOG = logging.getLogger("agora.serve")
 POLL = 0.5  # seconds between two looks into the journal
 TICK = 0.05  # seconds between two messages to who looks
-QUIET = 15.0  # seconds after which a stream that has nothing to say shows that it is alive
 KEPT, BYTES = 256, 2_000_000  # messages that are kept for who reads slowly, and their size in all
 TAIL = 20_000  # characters of a text under way that who comes late is told
 
@@ -135,7 +132,8 @@ class Channel:
                 cursor = Cursor(*await self._hub.journal.last(self.run))
                 ready.set()
                 await self._follow(cursor)
-        except AgoraError as error:
+        except Exception as error:  # whatever a store may hold, it ends nothing but this
+            LOG.error("run %s: %s", self.run, sentence(error))
             self.failed = str(error)
         finally:
             ready.set()
@@ -269,88 +267,9 @@ class Hub:
         self._group.cancel_scope.cancel()
 
 
-class Live(Response):
-    """A run as a stream of events, for as long as it goes on and its reader is there.
-
-    Args:
-        hub: whose runs.
-        run: its id.
-        cursor: what the reader has been told.
-        gate: ends it with the server.
-    """
-
-    def __init__(self, hub: Hub, run: str, cursor: Cursor, gate: Gate) -> None:
-        super().__init__(media_type="text/event-stream", headers={"cache-control": "no-store",
-                                                                  "x-accel-buffering": "no"})  # fmt: skip
-        del self.headers["content-length"]
-        self._hub, self._run, self._cursor, self._gate = hub, run, cursor, gate
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
-
-        async def out(body: bytes) -> None:
-            nonlocal started
-            if not started:
-                started = True
-                await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            await send({"type": "http.response.body", "body": body, "more_body": True})
-
-        try:
-            async with self._gate.arrival():
-                await while_there(receive, lambda: self._tell(out))
-        except Gone:
-            return
-        except AgoraError:  # the server ends, or the journal: the reader comes again, and is told what it has missed
-            pass
-        with anyio.move_on_after(1):
-            if not started:
-                await out(b"")
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _tell(self, out: Callable[[bytes], Awaitable[None]]) -> None:
-        await out(b": agora\n\n")
-        cursor = self._cursor
-        with self._hub.look(self._run) as channel:
-            await channel.ready.wait()
-            position, anew = channel.end, True
-            while True:
-                batches = None if anew else channel.since(position)
-                if batches is None:
-                    position, now = channel.end, channel.now()
-                    records, after = await self._hub.told(self._run, cursor)
-                    fresh = [*news(records, cursor), *now]
-                    cursor, anew = _later(cursor, after), False
-                    await out(message(cursor, fresh))
-                    continue
-                for batch in batches:
-                    position += 1
-                    if cursor == batch.before:
-                        cursor = batch.after
-                        await out(batch.text)
-                    else:  # it is known in part
-                        fresh = news(batch.records, cursor)
-                        cursor = _later(cursor, batch.after)
-                        if fresh:
-                            await out(message(cursor, fresh))
-                if batches:
-                    continue
-                if channel.failed or channel.over:
-                    if channel.over:
-                        await out(b"event: over\ndata: {}\n\n")
-                    return
-                with anyio.move_on_after(QUIET) as quiet:
-                    await channel.more(position)
-                if quiet.cancelled_caught:
-                    await out(b": still there\n\n")
-
-
 def message(cursor: Cursor, records: list[Record]) -> bytes:
     """Records as one event of a stream."""
     return f"id: {cursor.event}.{cursor.call}\ndata: {dumped({'records': records})}\n\n".encode()
-
-
-def _later(a: Cursor, b: Cursor) -> Cursor:
-    return Cursor(max(a.event, b.event), max(a.call, b.call))
 
 
 def _wrote(key: tuple[str, int, str], text: str, first: bool) -> Record:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 from urllib.parse import quote, unquote, unquote_to_bytes
 
+import anyio.to_thread
 from pydantic import Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -21,14 +23,15 @@ from agora.serve.asked import Refused, Whole, Wire, dumped, wrong
 from agora.serve.faults import fault
 from agora.serve.guard import body_of
 from agora.serve.viewer.door import LOGIN, Door
-from agora.serve.viewer.live import Live
 from agora.serve.viewer.starting import Form
+from agora.serve.viewer.streaming import Live
 from agora.serve.viewer.viewer import Viewer
 from agora.view import page
 from agora.view.records import Cursor, full_call, run_record
 
 LOG = logging.getLogger("agora.serve")
 _BODY = 2_000_000  # bytes of a form
+_LONG = 10_000  # bytes of an answer that is worth compressing
 _LISTED = 300  # characters of a question in a list
 _ALWAYS = {
     "x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "cross-origin-opener-policy": "same-origin",
@@ -112,6 +115,19 @@ def _answered(handler: Handler, told: Mapping[str, str]) -> Handler:
 def data(content: object, status: int = 200) -> Response:
     """Plain data as JSON."""
     return Response(dumped(content), status, media_type="application/json")
+
+
+async def _packed(request: Request, content: object) -> Response:
+    """Plain data that may be long: made into JSON apart from all else, and compressed for who takes that."""
+    packs = "gzip" in request.headers.get("accept-encoding", "")
+
+    def made() -> tuple[bytes, bool]:
+        body = dumped(content).encode()
+        return (gzip.compress(body, 1), True) if packs and len(body) > _LONG else (body, False)
+
+    body, packed = await anyio.to_thread.run_sync(made)
+    headers = {"vary": "accept-encoding", **({"content-encoding": "gzip"} if packed else {})}
+    return Response(body, media_type="application/json", headers=headers)
 
 
 class Filters(Wire):
@@ -207,7 +223,8 @@ class Pages:
         """All of a run, but for what was asked in its calls."""
         info = await self._viewer.run(segment(request, "run"))
         records, cursor = await self._viewer.hub.told(info.id)
-        return data({"records": records, "cursor": {"event": cursor.event, "call": cursor.call}})
+        told = {"records": records, "cursor": {"event": cursor.event, "call": cursor.call}}
+        return await _packed(request, told)
 
     async def call(self, request: Request) -> Response:
         """The whole of a call."""
@@ -215,7 +232,7 @@ class Pages:
         found = await self._viewer.journal.call(segment(request, "run"), number) if number < 2**63 else None
         if found is None:
             raise nothing("there is no such call.")
-        return data(full_call(found))
+        return await _packed(request, full_call(found))
 
     async def live(self, request: Request) -> Response:
         """What is new of a run, as it comes."""
