@@ -234,7 +234,7 @@ def test_a_kernel_shows_it() -> None:
     outputs, figures, again, both, under_way = run(
         'await agora.display(debate, "<script>q</script>")',
         "verdict = _\ngaps = [b[0] - a[0] for a, b in zip(shown[:-1], shown[1:-1])]\n"
-        "print(len(shown), len(left()), min(gaps))",
+        "print(len(shown), len(left()), min(gaps), shown[-1][0] - shown[0][0])",
         "verdict",
         'v = await agora.display(Debate(group(), moderator=Moderator(rounds(0))), "q")\nv2 = verdict',
         "task = asyncio.create_task(agora.display(debate, 'q'))\nawait asyncio.sleep(0.2)\nprint(len(left()))\n"
@@ -249,8 +249,8 @@ def test_a_kernel_shows_it() -> None:
     assert outputs[0].data["text/plain"].startswith("Q: <script>q</script>\nVerdict: 1  (1 round of debate")
     assert set(outputs[1].data) == {"text/plain"}  # it stands there already
     assert outputs[1].data["text/plain"].startswith("<Verdict answer='1'")
-    drawn, tasks, gap = figures[0].text.split()
-    assert 3 <= int(drawn) <= 8
+    drawn, tasks, gap, span = figures[0].text.split()
+    assert 3 <= int(drawn) <= 2 + float(span) / 0.249  # four a second, and the last
     assert int(tasks) == 0
     assert float(gap) >= 0.249
     assert "The whole debate" in again[0].data["text/html"]

@@ -285,7 +285,7 @@ class Results:
         n = max((one.n for one in analysis.summaries), default=0)
         about = line_html(f"{n:,} items of {escaped(self.data)}, scored by {escaped(self.scorer)}", soft=True)
         rows = [[escaped(cell).replace("  ", "&nbsp;&nbsp;") for cell in row] for row in grid.rows]
-        how = "<code>publish(results, analyse(results), &quot;report&quot;)</code> of agora.evaluate writes it"
+        how = "<code>agora.evaluate.publish(results, analyse(results), &quot;report&quot;)</code> writes it"
         page = page_html(report(self, analysis), "The report", how)
         return frame_html([about, table_html([escaped(cell) for cell in grid.head], rows), page])
 

@@ -59,7 +59,7 @@ def _name(agent: str) -> str:
 
 
 def _tip(text: str) -> str:
-    return escaped(cut(" ".join(text[:4_000].split()), 600))
+    return escaped(cut(" ".join(text[:2_000].split()), 300))
 
 
 def _percent(share: float | None) -> str:

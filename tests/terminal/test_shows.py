@@ -244,6 +244,7 @@ def test_long_lists_are_counted_where_not_all_is_asked_for() -> None:
 SLOW = """
 import sys
 from agora import Agent, Debate, Moderator, ScriptedModel
+from agora import cli
 from agora.cli.debates import follow
 from agora.text.stop import rounds
 n, wait = int(sys.argv[1]), float(sys.argv[2])
@@ -251,14 +252,16 @@ first, then = "\\x1b[31mfirst\\x1b[0m \\u202eI say. Answer: ", "\\u540d\\u524d s
 said = [[f"{first}{i % 3}", then] for i in range(n)]
 group = [Agent(f"agent {i}", ScriptedModel(texts, latency=wait * (1 + i % 3))) for i, texts in enumerate(said)]
 debate = Debate(group, topology="ring", moderator=Moderator(rounds(1)), answer="number")
-follow(debate, "What is it, after all that has been said?", "--json" in sys.argv, "none")
+question = "What is it, after all that has been said?"
+cli.agora.main = lambda **_: follow(debate, question, "--json" in sys.argv, "none")
+cli.main()
 """
 
 
 class Terminal:
     """A real one, in which a program has run to its end."""
 
-    def __init__(self, width: int, high: int, *arguments: str, **environment: str) -> None:
+    def __init__(self, width: int, high: int, *arguments: str, until: str = "", **environment: str) -> None:
         pty, pyte = pytest.importorskip("pty"), pytest.importorskip("pyte")
         import fcntl
         import struct
@@ -268,8 +271,9 @@ class Terminal:
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", high, width, 0, 0))
         drop = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
         env = {k: v for k, v in os.environ.items() if k not in drop} | {"TERM": "xterm-256color"} | environment
+        own = {"start_new_session": True, "preexec_fn": lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)}
         process = subprocess.Popen([sys.executable, "-c", SLOW, *arguments], stdin=theirs, stdout=theirs, env=env,
-                                   stderr=subprocess.PIPE)  # fmt: skip
+                                   stderr=subprocess.PIPE, **own)  # fmt: skip
         os.close(theirs)
         self.screen = pyte.HistoryScreen(width, high, history=5_000, ratio=0.001)
         stream = pyte.ByteStream(self.screen)
@@ -284,6 +288,9 @@ class Terminal:
             self.raw += data
             stream.feed(data)
             self.frames.append([line.rstrip() for line in self.screen.display])
+            if until and any(until in line for line in self.frames[-1]):
+                until = ""
+                os.write(ours, b"\x03")  # Ctrl-C
         os.close(ours)
         self.errors = process.communicate(timeout=60)[1].decode()
         self.status = process.returncode
@@ -312,6 +319,18 @@ def test_live_on_a_terminal(width: int, high: int) -> None:
     assert b"\x1b[31m" not in seen.raw
     assert seen.raw.rstrip().endswith(b"seconds") or width < 80
     assert seen.raw.count(b"\x1b[?25l") == seen.raw.count(b"\x1b[?25h") == 1  # the cursor is given back
+
+
+def test_an_interrupt_leaves_what_was_said() -> None:
+    seen = Terminal(80, 24, "3", "2", until="agent 0  0      0")
+    assert seen.status == 130
+    assert seen.errors == "agora: interrupted; nothing was recorded (--store none), so it cannot be resumed.\n"
+    told = "\n".join(seen.lines)
+    assert told.count("Q: ") == 1
+    assert re.search(r"^  agent 0  0      0  ", told, re.MULTILINE)
+    assert re.search(r"^  agent 2  0…", told, re.MULTILINE)
+    assert "Verdict" not in told
+    assert seen.raw.count(b"\x1b[?25l") == seen.raw.count(b"\x1b[?25h") == 1
 
 
 def test_a_thousand_agents_on_a_terminal() -> None:
