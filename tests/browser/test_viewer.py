@@ -26,26 +26,41 @@ def rows(page: Any) -> Any:
     return page.get_by_role("table", name="Runs").locator("tbody tr")
 
 
+def count(locator: Any, number: int) -> None:
+    """Wait until there are so many."""
+    from playwright.sync_api import expect
+
+    expect(locator).to_have_count(number, timeout=15_000)
+
+
+def open_turn(page: Any, name: str) -> Any:
+    """Open a turn among the messages; gives the reader."""
+    page.get_by_role("button", name=re.compile(name)).first.click()
+    reader = page.locator(".reader")
+    reader.get_by_role("heading").first.wait_for()
+    return reader
+
+
 # ---- the list ---------------------------------------------------------------------------------------------------
 
 
 def test_runs_are_filtered_and_the_address_says_how(page: Any, url: str) -> None:
     page.goto(url)
-    page.wait_for_function("document.querySelectorAll('table tbody tr').length >= 7")
+    count(rows(page).filter(has_text="wide"), 1)
     page.keyboard.press("/")
     page.keyboard.type("three fri")
-    page.wait_for_function("document.querySelectorAll('table tbody tr').length === 1")
+    count(rows(page), 1)
     assert "three friends" in rows(page).inner_text()
     assert re.search(r"[?&]text=three", page.url)
     page.reload()  # a link to it shows the same
-    page.wait_for_function("document.querySelectorAll('table tbody tr').length === 1")
+    count(rows(page), 1)
     page.get_by_role("searchbox").fill("")
-    page.wait_for_function("document.querySelectorAll('table tbody tr').length >= 7")
+    count(rows(page).filter(has_text="wide"), 1)
     page.get_by_role("combobox", name="Debate").select_option("absent voices")
-    page.wait_for_function("document.querySelectorAll('table tbody tr').length === 1")
+    count(rows(page), 1)
     assert "unknown" in rows(page).inner_text()  # a price that is not known is not zero
     page.get_by_role("combobox", name="Status").select_option("failed")
-    page.wait_for_function("document.querySelectorAll('table tbody tr').length === 0")
+    count(rows(page), 0)
 
 
 def test_two_runs_side_by_side(page: Any, url: str) -> None:
@@ -56,9 +71,10 @@ def test_two_runs_side_by_side(page: Any, url: str) -> None:
         page.get_by_role("button", name=re.compile("^Compare"))
     ).first.click()
     page.wait_for_url(re.compile(r"/compare\?run="))
-    main = page.get_by_role("main")
-    for said in ("three friends", "absent voices", "42"):
-        main.get_by_text(said).first.wait_for()
+    page.get_by_role("heading", name="What they came to").wait_for()
+    shown = page.get_by_role("main").inner_text()
+    for said in ("three friends", "absent voices", "They come to different answers"):
+        assert said in shown
 
 
 # ---- a run ------------------------------------------------------------------------------------------------------
@@ -68,14 +84,15 @@ def test_the_reader_shows_exactly_what_an_agent_saw(page: Any, url: str) -> None
     page.goto(f"{url}/runs/quick")
     page.get_by_role("gridcell", name=re.compile("42 changed after bob")).get_by_role("button").click()
     reader = page.locator(".reader")
-    reader.get_by_role("heading").first.wait_for()
+    reader.locator(".prompt").wait_for()
     records = told(f"{url}/api/runs/quick")["records"]
     (call,) = (r for r in records if r["type"] == "call" and r["path"] == "ann/1/revise")
-    whole = told(f"{url}/api/runs/quick/calls/{call['id']}")
-    for _, content in whole["request"]["messages"]:
-        shown = page.locator(".reader .prompt").all_text_contents()
-        assert any(content.strip() in text for text in shown), content
-    assert "6 times 7 is 42" in " ".join(shown)  # what bob had said
+    asked = told(f"{url}/api/runs/quick/calls/{call['id']}")["request"]["messages"]
+    sent = reader.locator(".prompt .sent")
+    shown = ["".join(sent.nth(i).locator(".words").all_text_contents()) for i in range(sent.count())]
+    assert shown == [content for _, content in asked]
+    assert "6 times 7 is 42" in shown[-1]  # what bob had said
+    assert "bob" in sent.last.locator(".gutter").all_inner_texts()[-1]  # and that it was he
     assert "turn=" in page.url  # a link to it
     page.reload()
     reader.get_by_role("heading").first.wait_for()
@@ -85,6 +102,8 @@ def test_the_reader_shows_exactly_what_an_agent_saw(page: Any, url: str) -> None
 
 def test_a_live_debate_is_followed_to_its_verdict(page: Any, url: str, store: Path) -> None:
     with stage.playing(store, "slow"):
+        while not any(run["id"] == "slow" for run in told(f"{url}/api/runs")["runs"]):
+            page.wait_for_timeout(50)
         page.goto(url)
         rows(page).filter(has_text="slow friends").get_by_role("link").first.click()
         main = page.get_by_role("main")
@@ -118,13 +137,17 @@ def test_a_nested_debate_opens(page: Any, url: str) -> None:
 
 def test_tokens_have_heat(page: Any, url: str) -> None:
     page.goto(f"{url}/runs/fused")
-    page.get_by_role("button", name=re.compile("Read fused, round 0")).click()
-    heat = page.locator(".heat")
-    heat.first.wait_for()
-    assert heat.locator(".tok").count() == 7
-    heat.locator(".tok").first.focus()
+    open_turn(page, "fused : read round 0")
+    text = page.locator(".heat .tokens")
+    text.wait_for()
+    assert text.locator(".tok").count() == 7
+    assert text.inner_text().replace("·", " ").replace("↵", "").split() == "The answer is <i> Answer: 42".split()
+    text.locator(".tok").first.click()
     page.keyboard.press("ArrowRight")
-    assert "right" in page.locator(".reader").inner_text()  # each member's probability
+    said = page.locator(".heat").inner_text()
+    assert "answer" in said
+    assert "left" in said  # each member's probability
+    assert "right" in said
 
 
 # ---- hostile texts ----------------------------------------------------------------------------------------------
@@ -132,11 +155,13 @@ def test_tokens_have_heat(page: Any, url: str) -> None:
 
 def test_nothing_that_was_said_does_anything(page: Any, url: str) -> None:
     page.goto(f"{url}/runs/hostile")
-    page.get_by_role("button", name=re.compile("^Read ")).first.wait_for()
-    for i in range(page.get_by_role("button", name=re.compile("^Read ")).count()):
-        page.get_by_role("button", name=re.compile("^Read ")).nth(i).click()
-        page.locator(".reader").get_by_role("heading").first.wait_for()
-        page.wait_for_timeout(150)
+    turns = page.get_by_role("button", name=re.compile(": read round"))
+    turns.first.wait_for()
+    assert turns.count() == 10
+    for i in range(10):
+        turns.nth(i).click()
+        page.locator(".reader .prompt").first.wait_for()
+        page.wait_for_timeout(100)
     assert page.evaluate("window.__hit") is None
     assert page.locator("main img, main iframe, main script, main object, main embed").count() == 0
     addresses = page.eval_on_selector_all("a", "links => links.map(a => a.getAttribute('href'))")
@@ -201,7 +226,7 @@ def test_a_run_is_read_by_keyboard_alone(page: Any, url: str) -> None:
 
     page.keyboard.press("/")
     page.keyboard.type("three friends")
-    page.wait_for_function("document.querySelectorAll('table tbody tr').length === 1")
+    count(rows(page), 1)
     tab_to("six times seven")
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile("/runs/quick"))
@@ -214,10 +239,12 @@ def test_a_run_is_read_by_keyboard_alone(page: Any, url: str) -> None:
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
     page.locator(".reader").wait_for()
-    page.wait_for_function("document.querySelector('.reader').contains(document.activeElement)")
+    page.wait_for_timeout(200)
+    assert page.evaluate("document.querySelector('.reader').contains(document.activeElement)")
     page.keyboard.press("Escape")
     page.locator(".reader").wait_for(state="hidden")
-    assert page.evaluate("document.activeElement !== document.body")  # back where it was
+    page.wait_for_timeout(200)
+    assert page.evaluate("document.activeElement.closest('[role=grid]') !== null")  # back where it was
 
 
 @pytest.mark.parametrize("width", [320, 375, 768])
@@ -229,8 +256,7 @@ def test_no_page_is_wider_than_the_screen(chromium: Any, url: str, width: int) -
         page.wait_for_timeout(400)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, address
     page.goto(f"{url}/runs/quick")
-    page.get_by_role("button", name="Read ann, round 1, revise").click()
-    page.locator(".reader").wait_for()
+    open_turn(page, "ann : read round 1")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     context.close()
 
@@ -246,8 +272,7 @@ def test_axe_finds_nothing_serious(chromium: Any, url: str, scheme: str) -> None
         page.goto(url + address.removesuffix("#reader"))
         page.wait_for_timeout(500)
         if address.endswith("#reader"):
-            page.get_by_role("button", name=re.compile("^Read ")).first.click()
-            page.locator(".reader").wait_for()
+            open_turn(page, ": read round").locator(".prompt").wait_for()
             page.wait_for_timeout(300)
         page.add_script_tag(path=str(stage.AXE))
         result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
@@ -291,8 +316,7 @@ def test_a_file_opens_without_a_network(chromium: Any, store: Path, tmp_path: Pa
     page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
     page.goto(path.as_uri())
     page.get_by_role("grid").wait_for()
-    page.get_by_role("button", name=re.compile("^Read ")).first.click()
-    page.locator(".reader .prompt").first.wait_for()
+    open_turn(page, ": read round").locator(".prompt").wait_for()
     assert "What is six times seven?" in page.locator(".reader").inner_text() or scene == "hostile"
     assert page.evaluate("window.__hit") is None
     assert [each for each in asked if not each.startswith("file:")] == []
