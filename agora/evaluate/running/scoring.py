@@ -91,7 +91,7 @@ async def round_zero_vote(row: Scored, verdict: Verdict, marks: Marks, voters: S
     return replace(
         row, status=_status(verdict.initial, turns), answer=verdict.initial, score=row.initial_score or 0.0,
         confidence=_sure(turns, verdict.initial)[0], likelihood=_sure(turns, verdict.initial)[1],
-        share=_share(turns, verdict.initial), rounds=0, stop="", usage=usage, seconds=usage.seconds,
+        share=_share(turns, verdict.initial), rounds=0, stop="", usage=usage, seconds=critical(first.turns),
         said=tuple(s for s in row.said if s.round == 0), extra={},
     )  # fmt: skip
 
@@ -122,13 +122,23 @@ async def voted(
     score = await marks.of(answer, _text(turns, answer))
     return Scored(
         item.id, item.group, _status(answer, turns), answer, score, answer, score, *_sure(turns, answer),
-        share=_share(turns, answer), usage=usage, seconds=usage.seconds, run=run, extra={"samples": len(turns)},
+        share=_share(turns, answer), usage=usage, seconds=critical(turns), run=run, extra={"samples": len(turns)},
     )  # fmt: skip
 
 
 def spent(turns: Sequence[Turn]) -> Usage:
     """What turns took that were asked for."""
     return sum((turn.reply.usage for turn in turns if turn.reply is not None and turn.kept is None), Usage())
+
+
+def critical(turns: Sequence[Turn]) -> float:
+    """About how many seconds turns take whose calls go out together: the longest of each round and phase, summed."""
+    longest: dict[tuple[int, str], float] = {}
+    for turn in turns:
+        if turn.reply is not None and turn.kept is None:
+            spot = (turn.round, turn.phase)
+            longest[spot] = max(longest.get(spot, 0.0), turn.reply.usage.seconds)
+    return sum(longest.values())
 
 
 _KINDS = ("budget", "no debate was needed", "the judge")
