@@ -170,7 +170,8 @@ class Function:
             ) from error
         if type(said).__name__ in ("bool", "bool_"):  # numpy has a truth value of its own
             return float(bool(said))
-        if not isinstance(said, Real) or not 0 <= said <= 1:
+        number: Any = said  # compared as it is: one of 400 digits is no float
+        if not isinstance(said, Real) or not 0 <= number <= 1:
             raise InputError(
                 f"the scorer '{self.name}' gave {_told(said)} for item '{item.id[:60]}'.",
                 hint="It gives True or False, or a number from 0 to 1.",
