@@ -83,6 +83,16 @@ def test_calls_that_go_out_together_take_as_long_as_the_longest() -> None:
         assert row.usage.seconds / 6 <= row.seconds < row.usage.seconds
 
 
+def test_what_is_the_same_in_many_rows_is_kept_once() -> None:
+    results = evaluate(debate(Voice("a", 0.9, herd), Voice("b", 0.5, herd)), items(8), baselines=["members"])
+    rows = results["crowd"].rows
+    for row, alone in zip(rows, results["crowd: a alone"].rows, strict=True):
+        assert alone.said[0] is row.by_round()[0]["a"]
+        assert alone.extra is row.extra
+    assert len({id(said.read) for row in rows for said in row.said}) == 3  # nothing, the one, the other
+    assert len({id(said.score) for row in rows for said in row.said}) == 2
+
+
 def test_the_same_again_makes_no_call_and_more_items_only_theirs(tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path / 'runs.sqlite'}"
     voices = Voice("a", 0.9, herd), Voice("b", 0.5, herd)

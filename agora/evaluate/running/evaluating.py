@@ -250,7 +250,7 @@ class _Evaluation:
             for name in names:
                 turn = independent(rounds, name)
                 if turn is not None:
-                    side.members.setdefault(name, {})[i] = await alone(turn, item, marks, ran.run)
+                    side.members.setdefault(name, {})[i] = await alone(turn, item, marks, side.rows[i])
                 elif rounds:
                     side.dependent.add(name)
                 else:
