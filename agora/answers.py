@@ -117,7 +117,7 @@ def boxed(text: str) -> str | None:
 
 
 _NUMBER = re.compile(
-    r"(?<![A-Za-z0-9_.])([-+]?\s?\$?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,300})(?:\.\d{1,300})?|\.\d{1,300})(?:[eE][-+]?\d{1,3})?)(?:\s*/\s*(\d{1,30}))?"
+    r"(?<![A-Za-z0-9_.])([-+]?\s?\$?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,300}(?!\d))(?:\.\d{1,300})?|\.\d{1,300})(?:[eE][-+]?\d{1,3})?)(?:\s*/\s*(\d{1,30}))?"
 )
 
 
@@ -130,9 +130,25 @@ def _fraction(match: re.Match[str]) -> str:
     return f"{int(whole or 0) * int(denominator) + int(numerator)}/{denominator}"
 
 
+_EQUALS = re.compile(r"(?<![<>!=:])=(?!=)")
+_ASIDE = re.compile(r"\([^()]{0,500}=[^()]{0,500}\)")  # how it was worked out: '7 (3 + 4 = 7)'
+_MORE = re.compile(r"[;,](?!\d)|\.\s|\b(?:because|since|as|where|and|or|check)\b", re.IGNORECASE)  # a clause ends
+
+
+def _result(text: str) -> str:
+    """Of an equation the side that is one number, the last of several: '1024' of '2^10 = 1024' and of '1024 = 2^10';
+    else the text as it is."""
+    if "=" not in text:
+        return text
+    sides = _EQUALS.split(_MORE.split(_ASIDE.sub(" ", text), maxsplit=1)[0])
+    alone = [side for side in sides if len(_NUMBER.findall(side)) == 1]
+    return alone[-1] if len(sides) > 1 and alone else text
+
+
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number. Equal when equal as decimals, after rounding to `places` where given.
+    """A number. Equal when equal as decimals, after rounding to `places` where given. Of an equation the side that is
+    one number is read: 1024 of '2^10 = 1024'. Units are not read, nor is a percent sign: '50%' is 50, not 0.5.
 
     Args:
         places: decimal places that count; None compares exactly (fractions to 12 significant digits).
@@ -149,7 +165,8 @@ class Number:
         for where, pick in ((boxed(text), -1), (marked_line(text), 0), (text, -1)):
             if where is not None:
                 plain = where.replace("\u2212", "-").replace("\\$", "$").replace("{,}", ",")
-                found = _NUMBER.findall(_FRACTION.sub(_fraction, plain))
+                plain = _FRACTION.sub(_fraction, plain)
+                found = _NUMBER.findall(plain if where is text else _result(plain))
                 if found:
                     return self._canonical(*found[pick])
         return None

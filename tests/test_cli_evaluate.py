@@ -95,6 +95,41 @@ def test_a_budget_ends_it_with_what_there_is(store: str) -> None:
     assert json.loads(rest.stdout)["summaries"][0]["n"] == 20
 
 
+def test_values_of_a_grid_may_have_commas_of_their_own(store: str) -> None:
+    grid = ("--grid", "topology=ring, {small_world: {k: 2, p: 0.1}}")
+    made = run(QUICKSTART, "--data", "pocket:2", "--store", store, "--json", *grid)
+    debates = [one["name"] for one in json.loads(made.stdout)["debates"]]
+    assert debates == ["quickstart topology=ring", "quickstart topology={small_world: {k: 2, p: 0.1}}"]
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_what_was_found_is_said_where_it_cannot_be_written(
+    more: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from agora.evaluate import results_io
+
+    def full(*args: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(results_io.tempfile, "mkstemp", full)
+    made = run(QUICKSTART, "--data", "pocket:2", "-b", "vote", "--store", "none", "--out", str(tmp_path), *more)
+    assert isinstance(made.exception, InputError)
+    assert "no space left on device" in str(made.exception)
+    if more:
+        assert json.loads(made.stdout)["summaries"][0]["n"] == 2
+    else:
+        assert "round-0 vote" in made.stdout
+
+
+def test_a_folder_that_cannot_be_written_to_is_found_before_anything_is_paid_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)  # root may write to any
+    made = run(QUICKSTART, "--data", "pocket:2", "--store", "none", "--out", str(tmp_path / "a" / "b"))
+    assert "cannot be written to" in str(made.exception)
+    assert (made.stdout, list(tmp_path.iterdir())) == ("", [])
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [
@@ -109,7 +144,12 @@ def test_a_budget_ends_it_with_what_there_is(store: str) -> None:
         ((QUICKSTART, "--data", "pocket:2", "--grid", "topology"), "is not KEY=VALUE,VALUE"),
         ((QUICKSTART, QUICKSTART, "--data", "pocket:2"), "two debates are called 'quickstart'"),
         ((QUICKSTART, "--data", "pocket:2", "--out", QUICKSTART), "is a file"),
+        ((QUICKSTART, "--data", "pocket:2", "--out", QUICKSTART + "/x/y"), "is a file"),
+        ((QUICKSTART, "--data", "pocket:2", "--grid", "topology=ring, ring"), "'topology=ring' stands there twice"),
+        ((QUICKSTART, "--data", "pocket:2", "--temperature", "nan"), "a temperature is a number from 0 to 2"),
+        ((QUICKSTART, "--data", "pocket:2", "--seed", str(2**63)), "a seed is a whole number of at most 64 bits"),
         (("--compare", "a", "b"), "holds no evaluation"),
+        (("--compare", str(ROOT), str(ROOT / "tests" / "..")), "are one evaluation"),
         (("--compare", "a", "b", QUICKSTART), "and nothing else"),
     ],
 )

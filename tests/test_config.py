@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from agora import config
+from agora.config.reading import parted
 from agora.errors import AgoraError, ConfigError, InputError
 from agora.text.debate import Debate
 
@@ -93,6 +94,23 @@ def test_debates_nest(tmp_path: Path) -> None:
     (tmp_path / "outer.yaml").write_text("agents:\n  team: {model: {debate: inner.yaml}}\nanswer: number\n")
     verdict = config.load(tmp_path / "outer.yaml")[0].run("q?")
     assert (verdict.answer, verdict.usage.calls) == ("1", 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("ring,star", ["ring", "star"]),
+        ("rounds(1) | quorum(0.6, 2), rounds(3)", ["rounds(1) | quorum(0.6, 2)", "rounds(3)"]),
+        ("ring, {small_world: {k: 4, p: 0.1}}", ["ring", "{small_world: {k: 4, p: 0.1}}"]),
+        ("'a, b',\"c, 'd\"", ["'a, b'", '"c, \'d"']),
+        ("a),b", ["a)", "b"]),
+        ("(a,b", ["(a,b"]),
+        ("", [""]),
+        ("a,,b", ["a", "", "b"]),
+    ],
+)
+def test_values_that_commas_part(text: str, parts: list[str]) -> None:
+    assert parted(text) == parts
 
 
 def test_overrides() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
 import sys
 import textwrap
@@ -96,8 +97,8 @@ def evaluate(
         raise InputError("give the FILE of a debate, or --compare two stored evaluations.")
     if data is None:
         raise InputError("an evaluation needs --data.", hint="Try `--data arithmetic:100`, which needs no file.")
-    if out is not None and out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file.", hint="Give a folder for the report.")
+    if out is not None:
+        _writable(out)
     from agora.evaluate import load as load_data
     from agora.evaluate.running.evaluating import check
 
@@ -113,6 +114,17 @@ def evaluate(
     _tell(results, dataset, out, as_json)
     if results.stopped:
         sys.exit(3)
+
+
+def _writable(out: Path) -> None:
+    """See before anything is paid for that the report can be written."""
+    from agora.errors import InputError
+
+    there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise InputError(f"{there} is a file.", hint="Give a folder for the report.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{there} is a folder that cannot be written to.", hint="Give another --out.")
 
 
 # ---- what is to be run ------------------------------------------------------------------------------------------
@@ -143,14 +155,17 @@ def _debates(
 
 def _grid(given: Sequence[str]) -> list[tuple[str, ...]]:
     """All combinations of the values of some settings, each as settings."""
+    from agora.config.reading import parted
     from agora.errors import InputError
 
     axes = []
     for text in given:
         key, equals, values = text.partition("=")
-        chosen = [value.strip() for value in values.split(",") if value.strip()]
+        chosen = [value for value in parted(values) if value]
         if not key.strip() or not equals or not chosen:
             raise InputError(f"--grid: '{text[:60]}' is not KEY=VALUE,VALUE.")
+        if twice := next((value for value in chosen if chosen.count(value) > 1), None):
+            raise InputError(f"--grid: '{key.strip()[:40]}={twice[:40]}' stands there twice.")
         axes.append([f"{key.strip()}={value}" for value in chosen])
     return [combination for combination in itertools.product(*axes) if combination]
 
@@ -284,11 +299,23 @@ class _Watch:
 
 def _tell(results: Results, dataset: Dataset, out: Path | None, as_json: bool) -> None:
     """Say what came out, and write it."""
+    from agora.errors import InputError
     from agora.evaluate import analyse
-    from agora.evaluate.report.table import grids, headline
 
     analysis = analyse(results)
-    written = _write(results, analysis, dataset, out) if out is not None else []
+    written, fault = list[Path](), None
+    try:
+        written = _write(results, analysis, dataset, out) if out is not None else []
+    except InputError as error:  # what was found is said all the same
+        fault = error
+    _say(results, analysis, dataset, written, as_json)
+    if fault is not None:
+        raise fault
+
+
+def _say(results: Results, analysis: Analysis, dataset: Dataset, written: Sequence[Path], as_json: bool) -> None:
+    from agora.evaluate.report.table import grids, headline
+
     if as_json:
         head = {"data": results.data, "items": len(dataset.items), "seed": results.seed, "scorer": results.scorer}
         more = {"notes": list(results.notes), "stopped": results.stopped or None, "written": list(map(str, written))}
@@ -356,10 +383,13 @@ def stored_results(path: Path) -> Results:
 
 def _compared(a: Path, b: Path, as_json: bool) -> None:
     """Two stored evaluations on the items that both have."""
+    from agora.errors import InputError
     from agora.evaluate import against
     from agora.evaluate.measures.analysis import plain
     from agora.evaluate.report.table import against_grids
 
+    if a.exists() and b.exists() and a.samefile(b):
+        raise InputError(f"--compare: {a} and {b} are one evaluation.")
     found = [stored_results(path) for path in (a, b)]
     names = (a.name or str(a), b.name or str(b))
     made = against(found[0], found[1], names if names[0] != names[1] else (str(a), str(b)))

@@ -142,6 +142,22 @@ def override(data: dict[str, Any], settings: Sequence[str]) -> None:
             raise InputError(f"--set {key[:60]}: the value cannot be read.") from error
 
 
+def parted(text: str) -> list[str]:
+    """Values that commas part, those within brackets or quotes left out: of 'ring, {small_world: {k: 4, p: 0.1}}' two.
+    Brackets that do not match are the values' own matter."""
+    parts, depth, quote = [""], 0, ""
+    for c in text:
+        if c == "," and depth == 0 and not quote:
+            parts.append("")
+            continue
+        if quote or c in "\"'":
+            quote = c if not quote else "" if c == quote else quote
+        else:
+            depth = max(0, depth + (c in "([{") - (c in ")]}"))
+        parts[-1] += c
+    return [part.strip() for part in parts]
+
+
 def explain(
     errors: ValidationError, data: Any, lines: Mapping[Path_, int], file: str, spec: type[BaseModel] = DebateFile
 ) -> ConfigError:

@@ -16,6 +16,7 @@ from agora.records import Usage
 if TYPE_CHECKING:
     import pandas as pd
 
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 RIGHT = 0.5
 """A score above this counts as right, where something is right or wrong: a judge that is undecided does not say so."""
 
@@ -38,7 +39,7 @@ class Item:
     truth: tuple[str, ...]
     answer: AnswerType
     group: str = ""
-    data: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    data: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
 
     @property
     def digest(self) -> str:
@@ -181,7 +182,7 @@ class Scored:
     said: tuple[Said, ...] = ()
     error: str | None = None
     run: str = ""
-    extra: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    extra: Mapping[str, float] = field(default_factory=lambda: NOTHING)
 
     @property
     def right(self) -> bool:

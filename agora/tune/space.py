@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -13,12 +14,13 @@ from typing import Any, Final
 import yaml
 
 from agora import config
-from agora.config.reading import override, parse, read, spelled_out
-from agora.errors import InputError
+from agora.config.reading import override, parse, parted, read, spelled_out
+from agora.errors import InputError, StoreError
 from agora.text.debate import Debate
 from agora.tune.editing import rewritten
 
 MOST = 200  # parameters
+TRIED = 50  # values of all that is open, to see whether one of them can be had at all
 Values = Mapping[str, Any]
 
 
@@ -199,14 +201,18 @@ class FileSpace:
         """The space.
 
         Raises:
-            InputError: if nothing can be tuned, or the start is no debate.
+            InputError: if nothing can be tuned, the start is no debate, or a key of `over` can have none of its values.
         """
         from agora.tune.usual import usual
 
         if self.open:
-            self.build(Space(tuple(one for one, _ in self.open), self.build).start)
             about = "what is left open: " + ", ".join(one.name for one, _ in self.open)
-            return Space(tuple(one for one, _ in self.open), self.build, about)
+            space = Space(tuple(one for one, _ in self.open), self.build, about)
+            self.build(space.start)
+            for one, _ in self.open:
+                if one.choices[:1] == (KEPT,):
+                    self._possible(space, one)
+            return space
         found = usual(self)
         self.open = list(found.open)
         about = "what is usual: " + ", ".join(dict.fromkeys(found.about))
@@ -242,6 +248,22 @@ class FileSpace:
         debate, _ = config.loads(text, str(self.file), self.asked, self.file.parent)
         return Built(debate, _text(data), text)
 
+    def _possible(self, space: Space, one: Parameter) -> None:
+        """See that a key has a value, beside the file's own, that makes a debate, alone or with what else is open: a
+        mistake is to be found before anything is paid for."""
+        draws, others = random.Random(one.name), one.choices[1:]
+        tried = [space.start] * len(others) + [space.drawn(draws) for _ in range(TRIED)] * (len(self.open) > 1)
+        why = ""
+        for values, value in zip(tried, itertools.cycle(others), strict=False):
+            try:
+                self.build({**values, one.name: value})
+                return
+            except StoreError:
+                raise
+            except InputError as error:
+                why = why or error.message.rstrip(".")
+        raise InputError(f"--over {one.name[:60]}: none of its values makes a debate: {why}.")
+
     def _markers(self) -> None:
         from agora.weight.searching.parameters import places
 
@@ -262,7 +284,7 @@ class FileSpace:
         key, equals, text = given.partition("=")
         key = key.strip()
         try:
-            values = yaml.safe_load(f"[{text}]") if equals else None
+            values = [yaml.safe_load(value) for value in parted(text) if value] if equals else None
         except yaml.YAMLError:
             values = None
         if not key or not isinstance(values, list) or not values or len(given) > 10_000:

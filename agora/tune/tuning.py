@@ -99,6 +99,8 @@ async def tune_async(
     """
     if trials < 1 or concurrency < 1:
         raise InputError("trials and concurrency are at least 1.")
+    if not 0 <= seed < 2**63:
+        raise InputError("a seed is a whole number, at least 0, of at most 63 bits.")
     goal = Objective.parse(objective) if isinstance(objective, str) else objective
     optuna()
     overlap = 0
@@ -193,6 +195,10 @@ class _Tuning:
         both = [item for item in items if item.id in start.rows and item.id in winner.rows]
         if not both:
             return None
+        for name, one in (("start", start),) if same else (("start", start), ("winner", winner)):
+            if all(row.status == "absent" for row in one.of(both)):
+                why = (one.rows[both[0].id].error or "").rstrip(".")
+                self.notes.append(f"on held-out items the {name} did nothing but fail: {why}")
         first = Contestant("the file it started from", "debate", "the file it started from", start.of(both))
         last = Contestant("the winner", "debate", "the winner", winner.of(both))
         planned = len(items)

@@ -14,8 +14,9 @@ from agora.evaluate.measures import agents, dynamics
 from agora.evaluate.measures.analysis import analyse
 from agora.evaluate.measures.debated import Ending, debated, endings, flags, turned
 from agora.evaluate.measures.metrics import best_single, compare, summary
-from agora.evaluate.measures.significance import detectable, items_needed
+from agora.evaluate.measures.significance import detectable, holm, items_needed
 from agora.evaluate.records import Contestant, Results, Role, Said, Scored, Status
+from agora.evaluate.report.table import families
 from agora.records import Usage
 
 WHY: dict[str, Status] = {"?": "unparsed", "-": "abstained", "!": "absent"}
@@ -389,6 +390,20 @@ def test_choosing_the_best_on_the_same_items_overrates_it() -> None:
 # ---- a known truth ----------------------------------------------------------------------------------------------
 
 
+def test_members_one_by_one_are_a_family_of_their_own() -> None:
+    made = results(300, 1, {"helps": "helps"})
+    alone = Results(**{**vars(made), "contestants": tuple(c for c in made.contestants if c.role != "member")})
+    whole, less = (
+        {one.second: (one.adjusted, one.verdict, one.detectable) for one in analyse(each).comparisons if
+         one.role != "member"} for each in (made, alone)
+    )  # fmt: skip
+    assert whole == less  # so that a debate of many agents is not shown the worse for it
+    members = [one for one in analyse(made).comparisons if one.role == "member"]
+    assert [one.adjusted for one in members] == pytest.approx(holm([one.p for one in members]))
+    assert families(analyse(made).comparisons) == "Holm over 7 baselines and over 4 members by themselves"
+    assert families(members[:1]) == "Holm over 4 members by themselves"
+
+
 def test_what_helps_is_shown_to_help_and_what_is_worthless_is_not() -> None:
     made = analyse(results(300, 1, {"helps": "helps", "worthless": "worthless", "harms": "harms"}))
     votes = {one.first: one for one in made.comparisons if one.role == "round-0 vote"}
@@ -397,7 +412,8 @@ def test_what_helps_is_shown_to_help_and_what_is_worthless_is_not() -> None:
     assert votes["harms"].verdict == "worse"
     assert [one.name for one in made.debates] == ["helps", "worthless", "harms"]
     assert len(made.of("helps")) == 11
-    assert {one.family for one in made.comparisons} == {11}
+    assert {one.family for one in made.comparisons if one.role == "member"} == {4}
+    assert {one.family for one in made.comparisons if one.role != "member"} == {7}
     one = made.between[0]
     assert (one.first, one.second, one.family, one.verdict) == ("helps", "worthless", 3, "better")
     assert [group.name for group in made.groups] == ["algebra", "geometry", "number theory"]

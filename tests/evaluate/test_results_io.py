@@ -171,7 +171,7 @@ def test_two_evaluations_are_compared_on_their_common_items() -> None:
     assert len(made.first) == len(made.second) == len(made.comparisons) == 12
     assert made.left == ()
     debate = made.comparisons[0]
-    assert (debate.first, debate.second, debate.n, debate.family) == ("two (new)", "one (old)", 120, 12)
+    assert (debate.first, debate.second, debate.n, debate.family) == ("two (new)", "one (old)", 120, 1)
     assert debate.verdict == "better"
     same = against(a, a)
     assert all(one.verdict == "no difference shown" and one.difference.value == 0 for one in same.comparisons)

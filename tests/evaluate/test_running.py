@@ -72,6 +72,27 @@ def test_a_members_row_is_its_own_first_answer() -> None:
             assert results["crowd: round-0 vote"].rows[i].answer == votes.most_common(1)[0][0]
 
 
+def test_calls_that_go_out_together_take_as_long_as_the_longest() -> None:
+    voices = [ScriptedModel(f"Answer: {i}", name=name, latency=0.002 * (i + 1)) for i, name in enumerate("abc")]
+    crowd = Debate([Agent(v.name, v) for v in voices], moderator=Moderator(rounds(1)), answer="number", name="crowd")
+    results = evaluate(crowd, items(3), baselines=["members", "vote", "self-consistency"], match=["calls"])
+    for i, row in enumerate(results["crowd: round-0 vote"].rows):
+        members = [results[f"crowd: {name} alone"].rows[i].seconds for name in "abc"]
+        assert row.seconds == max(members) < row.usage.seconds == pytest.approx(sum(members))
+    for row in results["crowd: self-consistency (calls)"].rows:
+        assert row.usage.seconds / 6 <= row.seconds < row.usage.seconds
+
+
+def test_what_is_the_same_in_many_rows_is_kept_once() -> None:
+    results = evaluate(debate(Voice("a", 0.9, herd), Voice("b", 0.5, herd)), items(8), baselines=["members"])
+    rows = results["crowd"].rows
+    for row, alone in zip(rows, results["crowd: a alone"].rows, strict=True):
+        assert alone.said[0] is row.by_round()[0]["a"]
+        assert alone.extra is row.extra
+    assert len({id(said.read) for row in rows for said in row.said}) == 3  # nothing, the one, the other
+    assert len({id(said.score) for row in rows for said in row.said}) == 2
+
+
 def test_the_same_again_makes_no_call_and_more_items_only_theirs(tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path / 'runs.sqlite'}"
     voices = Voice("a", 0.9, herd), Voice("b", 0.5, herd)

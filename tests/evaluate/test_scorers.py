@@ -340,6 +340,24 @@ async def test_a_function_that_fails_is_named_with_the_item() -> None:
     assert "\n" not in str(caught.value)
 
 
+class _Unspoken:
+    """What has no text of its own."""
+
+    def __repr__(self) -> str:
+        raise ValueError("no text")
+
+
+@pytest.mark.parametrize("said", [10**400, 10**5000, -(10**400), _Unspoken()], ids=["400", "5000", "-400", "none"])
+async def test_what_a_function_gives_need_be_no_float_and_have_no_text(said: Any) -> None:
+    with pytest.raises(InputError, match="the scorer 'mine' gave"):
+        await Function(lambda answer: said, "mine").score("4", item(Number(), "4"), "")
+
+
+async def test_a_function_that_ends_the_program_is_one_that_fails() -> None:
+    with pytest.raises(InputError, match="the scorer 'mine' failed on item"):
+        await Function(lambda answer: sys.exit(3), "mine").score("4", item(Number(), "4"), "")
+
+
 async def test_functions_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_scorers_for_tests.py").write_text("def half(answer):\n    return 0.5\nthing = 3\n")
     (tmp_path / "my_broken_scorers.py").write_text("1/0\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -101,7 +102,10 @@ def test_a_budget_ends_it_with_a_winner_or_with_status_3(folder: Path) -> None:
     ("arguments", "said"),
     [
         (["--over", "topology"], "is not KEY=VALUE"),
-        (["--over", "topology=nowhere,nothing"], ""),  # no such candidate can be run: the start stays
+        (["--over", "topology=nowhere,nothing"], "none of its values makes a debate: unknown topology 'nowhere'"),
+        (["--over", "tpology=ring,star"], "none of its values makes a debate: unknown key 'tpology'"),
+        (["--seed", "-1"], "a seed is a whole number, at least 0"),
+        (["--seed", str(2**63)], "a seed is a whole number, at least 0"),
         (["--objective", "speed"], "is no objective"),
         (["--budget", "hours=2"], "is none of calls, tokens, usd, seconds"),
         (["--budget", "usd=much"], "needs a number"),
@@ -122,13 +126,25 @@ def test_a_budget_ends_it_with_a_winner_or_with_status_3(folder: Path) -> None:
 def test_what_is_wrong_is_one_sentence_and_status_2(folder: Path, arguments: list[str], said: str) -> None:
     done = tune(folder, *(one.replace("FOLDER", str(folder)) for one in arguments))
     assert "Traceback" not in done.stderr
-    if not said:
-        assert (done.returncode, "skipped: " in done.stdout) == (0, True)
-        assert "No candidate did better" in done.stdout
-        return
     assert done.returncode == 2
     assert said in done.stderr
     assert (folder / "debate.yaml").read_text(encoding="utf-8") == FILE
+
+
+def test_of_values_some_of_which_are_wrong_the_others_are_tried(folder: Path) -> None:
+    done = tune(folder, "--over", "topology=nowhere,{small_world: {k: 2, p: 0.1}}", "--json")
+    told = json.loads(done.stdout)
+    assert [one["reason"] for one in told["trials"] if one["state"] == "skipped"] == ["unknown topology 'nowhere'."]
+    tried = [one["changed"] for one in told["trials"] if one["state"] != "skipped"]
+    assert tried == [{}, {"topology": {"small_world": {"k": 2, "p": 0.1}}}]
+
+
+def test_held_out_items_on_which_all_fails_are_no_result(folder: Path) -> None:
+    (folder / "others.jsonl").write_text('{"question": "Who?", "answer": "7"}\n')
+    known = re.sub('"(Answer: .)"', r'{"Question [0-9]": "\1"}', FILE)  # it fails on any other question
+    (folder / "debate.yaml").write_text(known, encoding="utf-8")
+    done = tune(folder, "--held-out", str(folder / "others.jsonl"), "--json")
+    assert any("did nothing but fail" in note for note in json.loads(done.stdout)["notes"]), done.stdout
 
 
 def test_without_the_optimiser_it_says_what_to_install(folder: Path) -> None:

@@ -19,7 +19,7 @@ from agora.evaluate.data.drafts import Draft, draft
 from agora.evaluate.data.mapping import MappingSpec, found_in, mapping_of
 from agora.evaluate.data.tasks import DEFAULT, TASKS, generated
 from agora.evaluate.data.tasks.making import named
-from agora.evaluate.records import Dataset, Item
+from agora.evaluate.records import NOTHING, Dataset, Item
 from agora.evaluate.scorers.known import read_truth
 from agora.evaluate.scorers.latex import Latex
 from agora.evaluate.scorers.naming import scorer_of
@@ -209,7 +209,9 @@ def _item(one: Draft, kind: AnswerType | None) -> Item:
                              hint="Say which kind it is by kind: in the mapping.")  # fmt: skip
     if isinstance(answer, (Choice, YesNo)) or answer == Number():
         truths = tuple(read_truth(truth, answer) or truth for truth in truths)
-    made = Item(one.id or "", one.question, truths, answer, one.group, MappingProxyType(dict(one.data)))
+    made = Item(
+        one.id or "", one.question, truths, answer, one.group, MappingProxyType(dict(one.data)) if one.data else NOTHING
+    )
     return made if one.id else named(made)
 
 

@@ -37,7 +37,7 @@ class Analysis:
 
     Attributes:
         summaries: in the order of the contestants; without those that have no rows yet.
-        comparisons: of each debate with its baselines, debate by debate.
+        comparisons: of each debate with its baselines, debate by debate; each has its own families.
         between: of debates with each other, the earlier one first: one family.
         debates: what happened within each.
         groups: in the order in which they appear; none where items have no groups.

@@ -21,8 +21,8 @@ class Against:
         only_second: that only the second has.
         first: of each contestant that is compared, in the first evaluation, on the common items.
         second: in the second one, in the same order.
-        comparisons: second less first, one family: 'better' says that the second evaluation's is. Their names carry
-            which evaluation they are of.
+        comparisons: second less first, debates, baselines and members a family each: 'better' says that the second
+            evaluation's is. Their names carry which evaluation they are of.
         left: contestants that only one of them has.
         notes: what a reader must know: scorers that differ, ...
     """

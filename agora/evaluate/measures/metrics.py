@@ -157,7 +157,7 @@ class Comparison:
         mid_p: McNemar's mid-p; None of a permutation test.
         test: which one: 'McNemar' or 'sign flips'.
         adjusted: `p` by Holm's method over its family; the verdict is drawn from this one.
-        family: how many comparisons that is.
+        family: how many comparisons that is: all of debates, all of their baselines, or all of single members.
         detectable: the smallest difference that so many items, as discordant as these, would show with a power of 80%,
             at the level of 5% over the family (by Bonferroni, Holm's first step).
         needed: items needed to show the difference that is seen, with the same power and level; None where it is 0.
@@ -210,22 +210,32 @@ def p_text(p: float) -> str:
 def compare(
     pairs: Sequence[tuple[Contestant, Contestant]], *, grouped: bool = False, seed: int = 0
 ) -> tuple[Comparison, ...]:
-    """Compare contestants, two and two; all pairs are one family. Rows are matched by the item's id, and a pair that
-    shares no item is left out, and not of the family.
+    """Compare contestants, two and two. Pairs are up to three families, by the role of the second: debates; baselines
+    that were chosen before anything was seen; and single members, which are as many as the debate has and are looked at
+    one by one, where the question whether it beats them has its own baseline, the best of them. Rows are matched by
+    the item's id, and a pair that shares no item is left out, and not of the family.
 
     Args:
         pairs: a debate with each of its baselines.
         grouped: items of one group are no independent ones.
         seed: of the bootstraps.
     """
-    family = []
+    shared = []
     for first, second in pairs:
         mine = {row.item: row for row in first.rows}
         if rows := [(mine[row.item], row) for row in second.rows if row.item in mine]:
-            family.append((first, second, rows))
-    raw = [_compared(first.name, second, rows, len(family), grouped, seed) for first, second, rows in family]
-    adjusted = holm([one.p for one in raw])
-    return tuple(_judged(one, p) for one, p in zip(raw, adjusted, strict=True))
+            shared.append((first, second, rows))
+    sizes = Counter(_family(second.role) for _, second, _ in shared)
+    raw = [
+        _compared(first.name, second, rows, sizes[_family(second.role)], grouped, seed)
+        for first, second, rows in shared
+    ]
+    adjusted = {name: iter(holm([one.p for one in raw if _family(one.role) == name])) for name in sizes}
+    return tuple(_judged(one, next(adjusted[_family(one.role)])) for one in raw)
+
+
+def _family(role: Role) -> str:
+    return role if role in ("debate", "member") else "baseline"
 
 
 def _judged(one: Comparison, adjusted: float) -> Comparison:

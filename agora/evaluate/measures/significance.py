@@ -81,7 +81,7 @@ def sign_flips(differences: ArrayLike, groups: Groups | None = None, *, samples:
 
 def holm(ps: Sequence[float]) -> list[float]:
     """Holm's step-down adjustment (1979): with it, the chance of one false claim in the whole family is kept, whatever
-    the tests depend on. A family here is all baselines of one debate.
+    the tests depend on. What a family is here, `agora.evaluate.measures.metrics.compare` says.
 
     Args:
         ps: of the family.

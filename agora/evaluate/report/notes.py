@@ -36,7 +36,9 @@ METHOD = (
         "Differences",
         "Of the same items, item by item. The interval is Tango's score interval where scores are right or "
         "wrong, else a bootstrap of the pairs. p is McNemar's exact test, two-sided, or a permutation test "
-        "of the differences' signs; it is adjusted by Holm's method over all baselines of a debate. "
+        "of the differences' signs. It is adjusted by Holm's method over a family: the baselines of one debate "
+        "(best single, round-0 vote, self-consistency in each unit, isolated, noise); its members one by one, for "
+        "whom the best single stands in the first; or debates with each other. Each debate has its own. "
         "Intervals are not adjusted.",
     ),
     (

@@ -176,7 +176,7 @@ def _beside(debate: Debated, those: Sequence[Comparison]) -> Iterator[str]:
         ]  # fmt: skip
         chart = charts.forest(f"{debate.name} less each baseline", bars, zero=0.0, unit="")
         yield _figure("The debate less each baseline, points", chart, "Right of the dashed line the debate is better. "
-                      "Squares: shown, after correction for all of them; rings: not shown.")  # fmt: skip
+                      "Squares: shown, after correction for all of their family; rings: not shown.")  # fmt: skip
 
 
 def _dynamics(debate: Debated) -> Iterator[str]:

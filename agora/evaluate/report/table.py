@@ -178,7 +178,6 @@ def _line(one: Summary) -> str:
 
 def comparisons(title: str, those: Sequence[Comparison]) -> Grid:
     """A line for each comparison."""
-    family = max(one.family for one in those)
     tests = " and ".join(dict.fromkeys("McNemar's exact test" if o.test == "McNemar" else "sign flips" for o in those))
     return Grid(
         title,
@@ -194,9 +193,19 @@ def comparisons(title: str, those: Sequence[Comparison]) -> Grid:
             for one in those
         ),
         (0, 0, 0, 2, 4, 1, 5, 3, 6),
-        f"{tests}, Holm over {family}; calls and USD: those of the first over the second's; 'would show': the smallest "
+        f"{tests}, {families(those)}; calls and USD: those of the first over the second's; 'would show': the smallest "
         "difference that so many items show four times in five",
     )  # fmt: skip
+
+
+_KINDS = {"debate": ("debate", ""), "member": ("member", " by themselves")}  # of families, the rest are baselines
+
+
+def families(those: Sequence[Comparison]) -> str:
+    """Over what p is adjusted, in words."""
+    sizes = {_KINDS.get(one.role, ("baseline", "")): one.family for one in those}
+    told = [f"{n:,} {name}{'s' * (n != 1)}{apart}" for (name, apart), n in sorted(sizes.items())]
+    return f"Holm over {' and over '.join(told)}"
 
 
 def groups(analysis: Analysis) -> list[Grid]:

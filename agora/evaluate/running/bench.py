@@ -16,7 +16,7 @@ from agora.budget import Meter
 from agora.errors import AgoraError, BudgetError, InputError, StoreError
 from agora.evaluate.records import Dataset, Item, Scored
 from agora.evaluate.running.engines import Engine, Form
-from agora.evaluate.running.scoring import BUDGET, Marks, failed, scored
+from agora.evaluate.running.scoring import BUDGET, Marks, critical, failed, scored
 from agora.journal import ITEM, Journal, Recorder
 from agora.model import Settings, derive_seed
 from agora.records import Turn, Usage, Verdict
@@ -256,18 +256,7 @@ def matched(samples: Sequence[Sample], unit: str, target: float) -> tuple[int, b
 def _took(verdict: Verdict, recorder: Recorder, began: float) -> float:
     """Seconds of a run: what its models took where replies were in the journal, whose own waiting is past."""
     now = time.perf_counter() - began
-    return max(now, _critical(verdict)) if recorder.reused else now
-
-
-def _critical(verdict: Verdict) -> float:
-    """The longest turn of each round and phase, summed: about what a run takes whose calls go out together."""
-    longest: dict[tuple[int, str], float] = {}
-    for round in verdict.rounds:
-        for turn in round.turns:
-            if turn.reply is not None and turn.kept is None:
-                spot = (turn.round, turn.phase)
-                longest[spot] = max(longest.get(spot, 0.0), turn.reply.usage.seconds)
-    return sum(longest.values())
+    return max(now, critical([turn for round in verdict.rounds for turn in round.turns])) if recorder.reused else now
 
 
 def _hash(*parts: Any) -> str:

@@ -140,6 +140,10 @@ async def evaluate_async(
     check(baselines, match)
     if samples < 1 or concurrency < 1:
         raise InputError("samples and concurrency are at least 1.")
+    if temperature is not None and not 0 <= temperature <= 2:
+        raise InputError(f"a temperature is a number from 0 to 2, not {temperature}.")
+    if not -(2**63) <= seed < 2**63:
+        raise InputError("a seed is a whole number of at most 64 bits.")
     made = {name: beside.as_debate(model, name) for name, model in named.items()}
     async with AsyncExitStack() as stack:
         if journal is None:  # what runs share must be kept for a while
@@ -250,7 +254,7 @@ class _Evaluation:
             for name in names:
                 turn = independent(rounds, name)
                 if turn is not None:
-                    side.members.setdefault(name, {})[i] = await alone(turn, item, marks, ran.run)
+                    side.members.setdefault(name, {})[i] = await alone(turn, item, marks, side.rows[i])
                 elif rounds:
                     side.dependent.add(name)
                 else:

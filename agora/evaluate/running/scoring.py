@@ -6,14 +6,16 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from agora.answers import AnswerType
 from agora.errors import AgoraError, InputError
-from agora.evaluate.records import Item, Said, Scored, Scorer, Status
+from agora.evaluate.records import NOTHING, Item, Said, Scored, Scorer, Status
 from agora.records import Reply, Round, Turn, Usage, Verdict
 from agora.text.verdict import deciding
 
 BUDGET = "stopped by: budget"
+_WHOLE = {0.0: 0.0, 1.0: 1.0}  # one object of each, as there is a score for every answer of every agent
 
 
 class Marks:
@@ -40,7 +42,7 @@ class Marks:
             score = float(await self.scorer.score(answer, self.item, text))
             if not 0 <= score <= 1:
                 raise InputError(f"the scorer {self.scorer.name} gave {score} for item {self.item.id}, not 0 to 1.")
-            self._known[answer, text] = score
+            self._known[answer, text] = _WHOLE.get(score, score)
         return self._known[answer, text]
 
 
@@ -58,7 +60,7 @@ async def scored(
         run: its id in the journal.
     """
     cheap = not marks.scorer.paid
-    said = []
+    said: list[Said] = []
     for round in verdict.rounds:
         for turn in round.final.values():
             read = _read(turn, verdict.rounds)
@@ -71,7 +73,7 @@ async def scored(
         verdict.initial, await marks.of(verdict.initial, _text(first, verdict.initial)),
         *_sure(turns, verdict.answer), share=_share(turns, verdict.answer), rounds=len(verdict.rounds) - 1,
         stop=stop_kind(verdict.reason), usage=verdict.usage, seconds=seconds, said=tuple(said), run=run,
-        extra={"flips": verdict.flips[0], "pairs": verdict.flips[1]} if verdict.flips[1] else {},
+        extra={"flips": verdict.flips[0], "pairs": verdict.flips[1]} if verdict.flips[1] else NOTHING,
     )  # fmt: skip
 
 
@@ -91,18 +93,19 @@ async def round_zero_vote(row: Scored, verdict: Verdict, marks: Marks, voters: S
     return replace(
         row, status=_status(verdict.initial, turns), answer=verdict.initial, score=row.initial_score or 0.0,
         confidence=_sure(turns, verdict.initial)[0], likelihood=_sure(turns, verdict.initial)[1],
-        share=_share(turns, verdict.initial), rounds=0, stop="", usage=usage, seconds=usage.seconds,
-        said=tuple(s for s in row.said if s.round == 0), extra={},
+        share=_share(turns, verdict.initial), rounds=0, stop="", usage=usage, seconds=critical(first.turns),
+        said=tuple(s for s in row.said if s.round == 0), extra=NOTHING,
     )  # fmt: skip
 
 
-async def alone(turn: Turn, item: Item, marks: Marks, run: str) -> Scored:
-    """An agent's independent answer as a contestant."""
+async def alone(turn: Turn, item: Item, marks: Marks, row: Scored) -> Scored:
+    """An agent's independent answer as a contestant, given the row of the debate that it was given in."""
     said = await _said(turn, 0, marks, score=True)
+    said = next((one for one in row.said if one == said), said)  # it is kept once
     usage = turn.reply.usage if turn.reply is not None else Usage()
     return Scored(
         item.id, item.group, said.status, said.answer, said.score or 0.0, said.answer, said.score, said.confidence,
-        said.likelihood, usage=usage, seconds=usage.seconds, said=(said,), error=turn.error, run=run,
+        said.likelihood, usage=usage, seconds=usage.seconds, said=(said,), error=turn.error, run=row.run,
     )  # fmt: skip
 
 
@@ -122,13 +125,23 @@ async def voted(
     score = await marks.of(answer, _text(turns, answer))
     return Scored(
         item.id, item.group, _status(answer, turns), answer, score, answer, score, *_sure(turns, answer),
-        share=_share(turns, answer), usage=usage, seconds=usage.seconds, run=run, extra={"samples": len(turns)},
+        share=_share(turns, answer), usage=usage, seconds=critical(turns), run=run, extra={"samples": len(turns)},
     )  # fmt: skip
 
 
 def spent(turns: Sequence[Turn]) -> Usage:
     """What turns took that were asked for."""
     return sum((turn.reply.usage for turn in turns if turn.reply is not None and turn.kept is None), Usage())
+
+
+def critical(turns: Sequence[Turn]) -> float:
+    """About how many seconds turns take whose calls go out together: the longest of each round and phase, summed."""
+    longest: dict[tuple[int, str], float] = {}
+    for turn in turns:
+        if turn.reply is not None and turn.kept is None:
+            spot = (turn.round, turn.phase)
+            longest[spot] = max(longest.get(spot, 0.0), turn.reply.usage.seconds)
+    return sum(longest.values())
 
 
 _KINDS = ("budget", "no debate was needed", "the judge")
@@ -169,7 +182,13 @@ def _read(turn: Turn, rounds: Sequence[Round]) -> tuple[tuple[str, int], ...]:
                 break
         if held is not None:
             found[held] = None
-    return tuple(found)
+    return _kept(tuple(found))
+
+
+@lru_cache(maxsize=4096)
+def _kept(read: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
+    """One object of what is read alike on thousands of items."""
+    return read
 
 
 def stated(turn: Turn) -> float | None:

@@ -164,18 +164,27 @@ class Function:
                 said = await said
         except AgoraError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # one that ends the program would leave its threads behind
             raise InputError(
                 f"the scorer '{self.name}' failed on item '{item.id[:60]}': {sentence(error)[:200]}."
             ) from error
         if type(said).__name__ in ("bool", "bool_"):  # numpy has a truth value of its own
             return float(bool(said))
-        if not isinstance(said, Real) or not 0 <= float(said) <= 1:
+        number: Any = said  # compared as it is: one of 400 digits is no float
+        if not isinstance(said, Real) or not 0 <= number <= 1:
             raise InputError(
-                f"the scorer '{self.name}' gave {repr(said)[:40]} for item '{item.id[:60]}'.",
+                f"the scorer '{self.name}' gave {_told(said)} for item '{item.id[:60]}'.",
                 hint="It gives True or False, or a number from 0 to 1.",
             )
         return float(said)
+
+
+def _told(value: Any) -> str:
+    """What a function gave, in few words."""
+    try:
+        return repr(value)[:40]
+    except Exception:  # it is not of ours, and need have none; nor have whole numbers of thousands of digits
+        return f"a {type(value).__name__}"
 
 
 # ---- how texts are read -------------------------------------------------------------------------------------------
