@@ -141,7 +141,14 @@ def test_tokens_have_heat(page: Any, url: str) -> None:
     text = page.locator(".heat .tokens")
     text.wait_for()
     assert text.locator(".tok").count() == 7
-    assert text.inner_text().replace("·", " ").replace("↵", "").split() == "The answer is <i> Answer: 42".split()
+    assert text.inner_text().replace("·", " ").replace("↵", "").split() == [
+        "The",
+        "answer",
+        "is",
+        "<i>",
+        "Answer:",
+        "42",
+    ]
     text.locator(".tok").first.click()
     page.keyboard.press("ArrowRight")
     said = page.locator(".heat").inner_text()
@@ -334,3 +341,45 @@ def test_a_thousand_agents_are_few_elements(page: Any, url: str) -> None:
     assert page.evaluate("document.getElementsByTagName('*').length") < 20_000
     stops = page.evaluate("[...document.querySelectorAll('svg [tabindex=\"0\"]')].length")
     assert stops <= 1
+
+
+# ---- begun from the page ----------------------------------------------------------------------------------------
+
+
+def test_a_debate_is_begun_from_the_form_and_followed(page: Any, url: str) -> None:
+    page.goto(f"{url}/new")
+    page.get_by_role("textbox", name="Question").fill("What is six times seven?")
+    page.get_by_role("radio", name=re.compile(r"^duo \(file\)")).check()
+    page.get_by_role("region", name="What it would be").get_by_text("Calls").wait_for()  # before anything is sent
+    page.get_by_role("button", name="Start the debate").click()
+    page.wait_for_url(re.compile("/runs/"))
+    main = page.get_by_role("main")
+    main.get_by_text("Running").first.wait_for()
+    main.get_by_text("Done").first.wait_for(timeout=30_000)
+    assert "42" in page.locator("article strong").first.inner_text()
+
+
+def test_a_person_takes_a_seat_and_speaks(page: Any, url: str) -> None:
+    page.goto(f"{url}/new")
+    page.get_by_role("textbox", name="Question").fill("Ida has 12 pens and buys 30. How many pens now?")
+    for number in (4, 3, 2):
+        page.get_by_role("button", name=re.compile(f"^Take out .* number {number}$")).click()
+    page.get_by_role("checkbox", name="I take part").check()
+    page.get_by_role("textbox", name=re.compile("name|called", re.I)).first.fill("Ida")
+    page.get_by_role("button", name="Start the debate").click()
+    page.wait_for_url(re.compile("/runs/"))
+    for said in ("I say it is 41. Answer: 41", "Right, I had miscounted. Answer: 42"):
+        seat = page.get_by_role("region", name="Your turn as Ida")
+        seat.wait_for()
+        assert "pens" in seat.inner_text()
+        box = seat.get_by_role("textbox", name="Your answer")
+        box.fill(said)
+        box.press("Control+Enter")
+        page.get_by_role("gridcell", name=re.compile(said[-2:])).first.wait_for()
+        if page.get_by_role("main").get_by_text("Done").count():
+            break
+    page.get_by_role("main").get_by_text("Done").first.wait_for(timeout=30_000)
+    records = told(f"{url}/api/runs/{page.url.rpartition('/runs/')[2].partition('#')[0]}")["records"]
+    assert [r["text"] for r in records if r["type"] == "call" and r["path"].startswith("Ida/0")] == [
+        "I say it is 41. Answer: 41"
+    ]
