@@ -23,10 +23,15 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import stage
 
-READY = "performance.getEntriesByName('agora:shown').length > 0"
+READY = "[role=gridcell]"
+WATCH = """new MutationObserver((_, watch) => {
+  if (document.querySelector('[role=gridcell]') === null) return;
+  watch.disconnect();
+  requestAnimationFrame(() => performance.mark('shown'));
+}).observe(document, {subtree: true, childList: true})"""
 TIMES = """() => {
   const paint = performance.getEntriesByName('first-contentful-paint')[0];
-  const shown = performance.getEntriesByName('agora:shown')[0];
+  const shown = performance.getEntriesByName('shown')[0];
   return {first: paint ? paint.startTime : null, shown: shown ? shown.startTime : null,
           elements: document.getElementsByTagName('*').length};
 }"""
@@ -41,9 +46,10 @@ def look(browser: Any, address: str, ready: str | None) -> dict[str, Any]:
         tools = context.new_cdp_session(page)
         tools.send("Network.enable")
         tools.on("Network.loadingFinished", lambda event: sizes.append(int(event["encodedDataLength"])))
+        page.add_init_script(WATCH)
         page.goto(address)
         if ready is not None:
-            page.wait_for_function(ready, timeout=120_000)
+            page.locator(ready).first.wait_for(timeout=120_000)
         page.wait_for_timeout(300)  # paints are told a moment later
         times: dict[str, Any] = page.evaluate(TIMES)
         tools.send("HeapProfiler.collectGarbage")

@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -200,7 +200,7 @@ def test_pocket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_everything(anyio_backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def some() -> list[Found]:
+    async def some(ports: Mapping[int, str]) -> list[Found]:
         return [Found("openai:local", True, "Ollama", {"base_url": "http://127.0.0.1:11434/v1"})]
 
     monkeypatch.setattr(discover, "local_servers", some)
