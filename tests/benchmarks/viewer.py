@@ -49,7 +49,7 @@ def look(browser: Any, address: str, ready: str | None) -> dict[str, Any]:
         page.add_init_script(WATCH)
         page.goto(address)
         if ready is not None:
-            page.locator(ready).first.wait_for(timeout=120_000)
+            page.locator(ready).first.wait_for(state="attached", timeout=30_000)
         page.wait_for_timeout(300)  # paints are told a moment later
         times: dict[str, Any] = page.evaluate(TIMES)
         tools.send("HeapProfiler.collectGarbage")
