@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import stage
 
-READY = "[role=gridcell]"
+READY = "[role=grid] td"
 WATCH = """new MutationObserver((_, watch) => {
-  if (document.querySelector('[role=gridcell]') === null) return;
+  if (document.querySelector('[role=grid] td') === null) return;
   watch.disconnect();
   requestAnimationFrame(() => performance.mark('shown'));
 }).observe(document, {subtree: true, childList: true})"""

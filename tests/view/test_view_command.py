@@ -20,7 +20,7 @@ from view_server import view_server
 
 from agora import Agent, Debate
 from agora.evaluate import analyse, evaluate, publish
-from agora.evaluate.report import report
+from agora.evaluate.report.page import report
 
 DUO = "name: duo\nmodels: {m: {scripted: 'Answer: 42'}}\nagents: {a: m, b: m}\nquestion: six times seven?\n"
 
