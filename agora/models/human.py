@@ -27,6 +27,7 @@ LIMIT = 100_000  # characters of one reply
 _TTY = "/dev/tty"
 _TURN = threading.Lock()  # of the process, not of a loop: debates may run in several threads
 _PENDING: dict[int, tuple[TextIO, queue.SimpleQueue[str | None]]] = {}
+_HOW = "An empty line ends your reply. An empty line alone abstains."
 _HINT = "Run this in a terminal, or give HumanModel a `source`."
 
 
@@ -113,7 +114,7 @@ class HumanModel:
                 source, say = self._open_source(stack), self._open_sink(stack)
                 fd = source if isinstance(source, int) else None
                 _forget(fd)  # what was typed before the question was shown is no answer to it
-                say(f"\n[{self._name}] {messages[-1].content.strip() if messages else ''}\n")
+                say(f"\n[{self._name}] {messages[-1].content.strip() if messages else ''}\n{_HOW}\n")
                 begun = time.perf_counter()
                 text = None
                 try:

@@ -366,7 +366,7 @@ def test_piped_input_without_a_terminal(anyio_backend: str) -> None:
     with _start(anyio_backend, "-", stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         out, err = process.communicate(b"42\n\n", timeout=20)
     assert out == b"got '42'\n"
-    assert err == b"\n[you] What is 6 x 7?\n"
+    assert err == b"\n[you] What is 6 x 7?\nAn empty line ends your reply. An empty line alone abstains.\n"
 
 
 def test_piped_everything_with_a_terminal(anyio_backend: str, terminal: tuple[int, int]) -> None:
@@ -411,7 +411,7 @@ def test_templates(name: str) -> None:
     for persona in (None, "You doubt."):
         text = template.render(persona=persona, **values)
         assert "Question: What is 6 x 7?" in text
-        assert "empty line alone abstains" in text
+        assert "empty line" not in text  # who asks says how to end: not everybody sits at a terminal
         assert ("You doubt." in text) == (persona is not None and name not in ("judge", "moderate"))
         assert ("I say 42." in text) == (name != "answer")
 

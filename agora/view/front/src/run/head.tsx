@@ -4,6 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import type { RunRecord } from "../records";
 import { ask } from "../source";
 import { Plain, Short } from "../text";
+import { exact } from "../time";
 import { Chip } from "./chip";
 import { verdictOf, type Debate } from "./story";
 import { list, words, type Votes } from "./votes";
@@ -80,7 +81,7 @@ export function Status(props: { run: RunRecord; debate: Debate | null; id: strin
             duration(run.usage.seconds > 0 ? Math.max(run.updated - run.created, 0) : run.updated - run.created)
           )}
           {" · "}
-          <time dateTime={new Date(run.created * 1000).toISOString()}>{new Date(run.created * 1000).toLocaleString()}</time>
+          <time dateTime={new Date(run.created * 1000).toISOString()}>{exact(run.created)}</time>
           {run.name !== "" && (
             <>
               {" · "}
